@@ -1,0 +1,55 @@
+import type { Batch, Counts, Cursor, ResolvedStream } from '../core/model.ts';
+import type { Value } from '../core/types.ts';
+
+/** Where rows land and cursors are kept. One handle belongs to one thread. */
+export interface Destination extends AsyncDisposable {
+  /**
+   * Opens a stream for writing under an epoch. Creates the table or brings it up to the stream's columns (added
+   * columns are added, changed types widen, dropped columns stay: `changes` says which). Throws `run_lost`
+   * when a later epoch has already written.
+   */
+  writer(request: WriterRequest): Promise<Writer>;
+}
+
+export interface WriterRequest {
+  readonly connector: string;
+  readonly stream: ResolvedStream;
+  readonly runId: string;
+  /** Grows with every claim of the connector; an older one is refused, not raced. */
+  readonly epoch: number;
+  /** Build anew beside the present table and swap at the end, whatever the mode; also what `replace` always does. */
+  readonly rebuild: boolean;
+}
+
+/** What one commit did. */
+export interface Committed {
+  /** Rows the destination now holds because of this batch: unchanged re-reads count nothing. */
+  readonly written: number;
+  readonly rejects: number;
+}
+
+export interface Writer extends AsyncDisposable {
+  /** The position committed last; for a rebuild, that of the rebuild under way. */
+  readonly cursor: Cursor | null;
+  /** Counts already committed for this run and stream, by an earlier attempt. */
+  readonly counts: Counts;
+  /** What was changed on the landed table, as sentences. */
+  readonly changes: readonly string[];
+  /** ONE transaction: rows, rejects, cursor, counts; `run_lost` and nothing written when the epoch is stale. */
+  commit(batch: Batch): Promise<Committed>;
+  /** Rows in the landed table (the one being built, for a rebuild) that are not marked deleted. */
+  liveRows(): Promise<number>;
+  /** Adds keys that exist at the source, for `markDeleted`. Kept outside the landed data until then. */
+  seenKeys(keys: readonly Value[], rows: number): Promise<void>;
+  /**
+   * Marks rows whose key was not seen (`_mr_deleted_at`), in one transaction, and forgets the seen keys.
+   * Refuses (`shrink_refused`) above `ceiling`, a share of the live rows between 0 and 1.
+   */
+  markDeleted(ceiling: number): Promise<number>;
+  /**
+   * The stream is complete. A rebuild becomes visible now, in one transaction, after its count was found equal
+   * to `expectedRows` (less rejects), and is refused (`shrink_refused`) when it shrank below `minimumShare` of
+   * what the table held, unless that is null.
+   */
+  finish(check: { readonly expectedRows: number | null; readonly minimumShare: number | null }): Promise<void>;
+}

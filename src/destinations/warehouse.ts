@@ -1,0 +1,20 @@
+import type { QueryResult, StreamState, TableInfo } from '../core/model.ts';
+
+/** Reading what has landed, from the main thread. Catalogue reads are small; user queries run in a process of their own. */
+export interface Warehouse extends AsyncDisposable {
+  tables(filter: { readonly connector?: string; readonly table?: string }): readonly TableInfo[];
+  states(connector: string): readonly StreamState[];
+  /** One SELECT with caps; killed when `timeoutMs` has passed or the signal fires. */
+  query(sql: string, caps: QueryCaps, signal: AbortSignal): Promise<QueryResult>;
+  /** Removes a connector's tables and everything kept about its streams, off the main thread. */
+  drop(connector: string): Promise<void>;
+  /** Bytes on disk, write-ahead log included. */
+  sizeBytes(): number;
+}
+
+export interface QueryCaps {
+  readonly timeoutMs: number;
+  readonly maxRows: number;
+  /** Bytes of the result's JSON text. */
+  readonly maxBytes: number;
+}

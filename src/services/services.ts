@@ -1,0 +1,150 @@
+/**
+ * The use cases: the one thing that `mcp/`, `http/` and `cli/` may call. A tool, a command and a dashboard button
+ * do the same thing in the same way because each of them calls the same function here. Every function throws
+ * MillraceError and nothing else.
+ */
+
+import type { ErrorView, NextAction } from '../core/errors.ts';
+import type {
+  CheckReport,
+  Connector,
+  Page,
+  QueryResult,
+  Run,
+  RunStatus,
+  StreamInfo,
+  StreamState,
+  TableInfo,
+} from '../core/model.ts';
+
+export interface Services {
+  readonly connectors: ConnectorService;
+  readonly streams: StreamService;
+  readonly runs: RunService;
+  readonly data: DataService;
+  readonly health: HealthService;
+}
+
+/** Who calls, for the audit log. */
+export interface Caller {
+  readonly actor: string;
+}
+
+export type Health = 'healthy' | 'degraded' | 'failing' | 'unknown';
+
+export interface ConnectorTypeView {
+  readonly type: string;
+  readonly title: string;
+  readonly description: string;
+  /** JSON Schema of `config`. */
+  readonly config_schema: Readonly<Record<string, unknown>>;
+}
+
+export interface ConnectorSummary {
+  readonly name: string;
+  readonly type: string;
+  readonly enabled: boolean;
+  readonly health: Health;
+  readonly last_run?: { readonly run_id: string; readonly status: RunStatus; readonly finished_at?: string };
+  readonly next_run_at?: string;
+  readonly streams: readonly string[];
+}
+
+/** `connector.config` shows secrets as `••••` plus where they come from. */
+export interface ConnectorDetail {
+  readonly connector: Connector;
+  readonly state: readonly StreamState[];
+  readonly schedule?: { readonly next_runs: readonly string[]; readonly notes: readonly string[] };
+  readonly health: Health;
+  readonly recent_runs: readonly Run[];
+}
+
+export interface Registered {
+  readonly connector: Connector;
+  readonly test?: CheckReport;
+  readonly warnings: readonly string[];
+  readonly next_actions: readonly NextAction[];
+}
+
+export interface Updated {
+  readonly connector: Connector;
+  /** One sentence a change. */
+  readonly changes: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+/** Without a confirmation: the plan and its token. With the right one: what was deleted. */
+export interface Deletion {
+  readonly connector: string;
+  readonly keep_data: boolean;
+  readonly tables: readonly { readonly table: string; readonly rows: number }[];
+  readonly deleted: boolean;
+  /** Bound to this very plan; expires after ten minutes. */
+  readonly confirmation?: string;
+}
+
+/** Inputs come from outside and are validated here, whatever the caller checked. */
+export interface ConnectorService {
+  types(type?: string): readonly ConnectorTypeView[];
+  /** Input: a Connector of the contract, earlier shapes included, plus `test`. Literal secrets are sealed and warned about. */
+  register(input: unknown, caller: Caller, signal: AbortSignal): Promise<Registered>;
+  list(filter: { readonly type?: string; readonly enabled?: boolean; readonly limit?: number; readonly cursor?: string }): Promise<Page<ConnectorSummary>>;
+  get(name: string): Promise<ConnectorDetail>;
+  /** Input: `connector`, and what is to change: any Connector field, `streams` (replaces), `add_streams`, `remove_streams`. */
+  update(input: unknown, caller: Caller, signal: AbortSignal): Promise<Updated>;
+  delete(input: { readonly connector: string; readonly keep_data?: boolean; readonly confirmation?: string }, caller: Caller): Promise<Deletion>;
+  test(name: string, signal: AbortSignal): Promise<CheckReport>;
+}
+
+export interface Preview {
+  readonly columns: readonly { readonly name: string; readonly type: string; readonly source_type: string }[];
+  readonly rows: readonly (readonly (string | number | boolean | null)[])[];
+  readonly would_write: { readonly table: string; readonly mode: string; readonly ddl: string };
+  readonly warnings: readonly string[];
+}
+
+export interface StreamService {
+  discover(request: { readonly connector: string; readonly search?: string; readonly limit?: number; readonly cursor?: string }, signal: AbortSignal): Promise<Page<StreamInfo>>;
+  /** `stream`: a name already registered, or a Stream. */
+  preview(request: { readonly connector: string; readonly stream: unknown; readonly limit?: number }, signal: AbortSignal): Promise<Preview>;
+}
+
+export interface RunService {
+  /** Starts a run and waits up to `wait_seconds` (10, at most 25) for its end. `onProgress` hears of every change meanwhile. */
+  sync(
+    request: { readonly connector: string; readonly streams?: readonly string[]; readonly full_refresh?: boolean; readonly wait_seconds?: number },
+    options: RunOptions,
+  ): Promise<Run>;
+  get(request: { readonly run_id: string; readonly wait_seconds?: number; readonly include_log?: boolean }, options: WaitOptions): Promise<Run>;
+  list(filter: { readonly connector?: string; readonly status?: RunStatus; readonly since?: string; readonly limit?: number; readonly cursor?: string }): Promise<Page<Run>>;
+  cancel(runId: string, caller: Caller): Promise<Run>;
+}
+
+export interface WaitOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress?: (run: Run) => void;
+}
+
+export interface RunOptions extends WaitOptions {
+  readonly caller: Caller;
+  readonly trigger: 'manual' | 'cli';
+}
+
+export interface DataService {
+  describe(table?: string): Promise<readonly TableInfo[]>;
+  query(request: { readonly sql: string; readonly limit?: number }, signal: AbortSignal): Promise<QueryResult>;
+}
+
+export interface HealthReport {
+  readonly status: Exclude<Health, 'unknown'>;
+  readonly reasons: readonly string[];
+  readonly connectors: readonly { readonly name: string; readonly health: Health; readonly reason?: string; readonly error?: ErrorView }[];
+  readonly scheduler: { readonly enabled: boolean; readonly detail: string };
+  readonly runs: Readonly<Record<RunStatus, number>>;
+  readonly storage: { readonly data_dir: string; readonly store_bytes: number; readonly warehouse_bytes: number; readonly free_bytes: number };
+  readonly next_actions: readonly NextAction[];
+}
+
+export interface HealthService {
+  get(): Promise<HealthReport>;
+}
