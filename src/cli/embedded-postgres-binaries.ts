@@ -57,8 +57,8 @@ function installedFolder(): string {
   }
 }
 
-/** False when links are missing and cannot be made here. */
-async function restoreLinks(native: string): Promise<boolean> {
+/** Makes the links listed beside the binaries. False when some are missing and cannot be made here. */
+export async function restoreLinks(native: string): Promise<boolean> {
   const list = join(native, 'pg-symlinks.json');
   if (!existsSync(list)) return true;
   const links = JSON.parse(readFileSync(list, 'utf8')) as readonly {
