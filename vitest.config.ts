@@ -1,0 +1,22 @@
+import { defineConfig } from 'vitest/config';
+
+/**
+ * `npm test` is the truth: every suite, on real servers. Node loads the TypeScript itself (no bundler between a
+ * test and the code it tests), so tests, worker threads and spawned `node src/main.ts` run the very same text,
+ * and V8's coverage of all of them speaks of the same offsets (test/support/coverage.ts).
+ */
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    globalSetup: ['test/support/global-setup.ts'],
+    reporters: ['default', './test/support/count-reporter.ts'],
+    // Processes, not threads: the code under test starts worker threads of its own and listens for signals.
+    pool: 'forks',
+    // Two: what the smallest machine has on which the suite must pass; more makes time-bounded tests starve.
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 20_000,
+    experimental: { viteModuleRunner: false, nodeLoader: false },
+  },
+});
