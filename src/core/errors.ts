@@ -138,3 +138,10 @@ export function asMillraceError(error: unknown): MillraceError {
     cause: error,
   });
 }
+
+/** The stack and its causes as text, for the log of this program only: it may hold what a driver said. */
+export function faultOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const own = error.stack ?? error.message;
+  return error.cause === undefined ? own : `${own}\ncaused by ${faultOf(error.cause)}`;
+}

@@ -101,6 +101,7 @@ export interface StreamResult {
   readonly rows_written: number;
   readonly rows_deleted: number;
   readonly rejects: number;
+  readonly bytes_read: number;
   readonly cursor_before?: string;
   readonly cursor_after?: string;
   /** Which protection against late commits was in force. */

@@ -1,0 +1,81 @@
+/** The thread that owns the warehouse's writing handle. Calls are carried out one after the other, in order. */
+
+import { parentPort } from 'node:worker_threads';
+import { MillraceError, asMillraceError, faultOf } from '../core/errors.ts';
+import type { Destination, Writer } from '../destinations/destination.ts';
+import { openDestination } from '../destinations/index.ts';
+import type { LandingCall, LandingReply, OpenedWriter } from './landing.ts';
+
+let destination: Destination | undefined;
+let writer: Writer | undefined;
+/** After a commit has failed nothing behind it may land: the position would jump over what is missing. */
+let failed = false;
+let turn: Promise<void> = Promise.resolve();
+
+parentPort?.on('message', (message: LandingCall & { readonly id: number }) => {
+  turn = turn.then(async () => {
+    parentPort?.postMessage(await answer(message));
+  });
+});
+
+async function answer(message: LandingCall & { readonly id: number }): Promise<LandingReply> {
+  try {
+    return { id: message.id, value: await carryOut(message) };
+  } catch (error) {
+    const known = asMillraceError(error);
+    return { id: message.id, error: known.toView(), ...(known.code === 'internal' ? { fault: faultOf(error) } : {}) };
+  }
+}
+
+async function carryOut(call: LandingCall): Promise<unknown> {
+  switch (call.op) {
+    case 'begin':
+      destination = openDestination(call.warehouseFile);
+      return undefined;
+    case 'open': {
+      if (destination === undefined) throw misuse('open before begin');
+      await writer?.[Symbol.asyncDispose]();
+      failed = false;
+      writer = await destination.writer(call.request);
+      return { cursor: writer.cursor, counts: writer.counts, changes: writer.changes } satisfies OpenedWriter;
+    }
+    case 'commit':
+      if (failed) throw misuse('a batch behind one that failed');
+      failed = true;
+      return await current()
+        .commit(call.batch)
+        .then((committed) => {
+          failed = false;
+          return committed;
+        });
+    case 'liveRows':
+      return await current().liveRows();
+    case 'seenKeys':
+      return await current().seenKeys(call.keys, call.rows);
+    case 'markDeleted':
+      return await current().markDeleted(call.ceiling);
+    case 'finish':
+      return await current().finish(call);
+    case 'close':
+      await writer?.[Symbol.asyncDispose]();
+      writer = undefined;
+      return undefined;
+    case 'end':
+      await writer?.[Symbol.asyncDispose]();
+      await destination?.[Symbol.asyncDispose]();
+      writer = undefined;
+      destination = undefined;
+      return undefined;
+    default:
+      throw call satisfies never;
+  }
+}
+
+function current(): Writer {
+  if (writer === undefined) throw misuse('no writer is open');
+  return writer;
+}
+
+function misuse(what: string): MillraceError {
+  return new MillraceError('internal', `The writing thread was misused: ${what}.`, { hint: 'Please report this with the log.' });
+}

@@ -1,0 +1,167 @@
+import { Worker } from 'node:worker_threads';
+import { MillraceError, type ErrorView } from '../core/errors.ts';
+import type { Batch, Counts, Cursor } from '../core/model.ts';
+import type { Value } from '../core/types.ts';
+import type { Committed, WriterRequest } from '../destinations/destination.ts';
+
+/**
+ * The writing half of a run, in a thread of its own: reading and parsing one batch while the one before is being
+ * written is what makes a sync faster than a single loop. Batches are committed in the order they were sent.
+ */
+export interface Landing extends AsyncDisposable {
+  /** Opens the warehouse for a job. */
+  begin(warehouseFile: string): Promise<void>;
+  open(request: WriterRequest): Promise<LandingWriter>;
+  /** Closes the warehouse; the thread stays for the next job. */
+  end(): Promise<void>;
+}
+
+export interface LandingWriter {
+  readonly cursor: Cursor | null;
+  readonly before: Counts;
+  readonly changes: readonly string[];
+  /** Committed so far by this writer. */
+  readonly written: number;
+  readonly rejects: number;
+  /** Hands a batch over; waits while too much is in flight, and rejects when an earlier batch failed. */
+  send(batch: Batch): Promise<void>;
+  /** Waits until everything sent is committed. */
+  drain(): Promise<void>;
+  liveRows(): Promise<number>;
+  seenKeys(keys: readonly Value[], rows: number): Promise<void>;
+  markDeleted(ceiling: number): Promise<number>;
+  finish(check: { readonly expectedRows: number | null; readonly minimumShare: number | null }): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What is on its way between the two threads is bounded by both; one batch may always go. */
+const inFlightBatches = 4;
+const inFlightBytes = 2 * 1024 * 1024;
+const resourceLimits = { maxYoungGenerationSizeMb: 8 };
+
+/** Messages to the landing thread, answered in order by id. */
+export type LandingCall =
+  | { readonly op: 'begin'; readonly warehouseFile: string }
+  | { readonly op: 'open'; readonly request: WriterRequest }
+  | { readonly op: 'commit'; readonly batch: Batch }
+  | { readonly op: 'liveRows' }
+  | { readonly op: 'seenKeys'; readonly keys: readonly Value[]; readonly rows: number }
+  | { readonly op: 'markDeleted'; readonly ceiling: number }
+  | { readonly op: 'finish'; readonly expectedRows: number | null; readonly minimumShare: number | null }
+  | { readonly op: 'close' }
+  | { readonly op: 'end' };
+
+export type LandingReply =
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: ErrorView; readonly fault?: string };
+
+export interface OpenedWriter {
+  readonly cursor: Cursor | null;
+  readonly counts: Counts;
+  readonly changes: readonly string[];
+}
+
+/** `onFault` hears the stack of errors that nobody classified. */
+export function createLanding(onFault: (detail: string) => void): Landing {
+  const file = import.meta.url.endsWith('.ts') ? './landing-thread.ts' : './landing-thread.js';
+  const worker = new Worker(new URL(file, import.meta.url), { resourceLimits });
+  const waiting = new Map<number, PromiseWithResolvers<unknown>>();
+  let lastId = 0;
+  let dead: MillraceError | undefined;
+
+  worker.on('message', (reply: LandingReply) => {
+    const call = waiting.get(reply.id);
+    waiting.delete(reply.id);
+    if ('error' in reply) {
+      if (reply.fault !== undefined) onFault(reply.fault);
+      call?.reject(MillraceError.fromView(reply.error));
+    } else call?.resolve(reply.value);
+  });
+  const fail = (cause: unknown): void => {
+    dead = new MillraceError('internal', 'The writing thread ended unexpectedly.', {
+      hint: 'Start the run again: it goes on from the last committed batch.',
+      cause,
+    });
+    for (const call of waiting.values()) call.reject(dead);
+    waiting.clear();
+  };
+  worker.on('error', fail);
+  worker.on('exit', fail);
+
+  const call = <T>(message: LandingCall): Promise<T> => {
+    if (dead) return Promise.reject(dead);
+    lastId += 1;
+    const pending = Promise.withResolvers<unknown>();
+    waiting.set(lastId, pending);
+    worker.postMessage({ id: lastId, ...message });
+    return pending.promise as Promise<T>;
+  };
+
+  return {
+    begin: (warehouseFile) => call<void>({ op: 'begin', warehouseFile }),
+    open: async (request) => createWriter(await call<OpenedWriter>({ op: 'open', request }), call),
+    end: () => call<void>({ op: 'end' }),
+    async [Symbol.asyncDispose]() {
+      worker.off('exit', fail);
+      await worker.terminate();
+    },
+  };
+}
+
+function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => Promise<T>): LandingWriter {
+  let written = 0;
+  let rejects = 0;
+  let batches = 0;
+  let bytes = 0;
+  let failure: unknown;
+  let wake: (() => void) | undefined;
+
+  const settled = (batch: Batch): void => {
+    batches -= 1;
+    bytes -= batch.bytes;
+    wake?.();
+    wake = undefined;
+  };
+  const until = async (enough: () => boolean): Promise<void> => {
+    while (failure === undefined && !enough()) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    if (failure !== undefined) throw failure;
+  };
+
+  return {
+    cursor: opened.cursor,
+    before: opened.counts,
+    changes: opened.changes,
+    get written() {
+      return written;
+    },
+    get rejects() {
+      return rejects;
+    },
+    async send(batch) {
+      await until(() => batches === 0 || (batches < inFlightBatches && bytes + batch.bytes <= inFlightBytes));
+      batches += 1;
+      bytes += batch.bytes;
+      call<Committed>({ op: 'commit', batch }).then(
+        (committed) => {
+          written += committed.written;
+          rejects += committed.rejects;
+          settled(batch);
+        },
+        (error: unknown) => {
+          failure ??= error;
+          settled(batch);
+        },
+      );
+    },
+    drain: () => until(() => batches === 0),
+    liveRows: () => call<number>({ op: 'liveRows' }),
+    seenKeys: (keys, rows) => call<void>({ op: 'seenKeys', keys, rows }),
+    markDeleted: (ceiling) => call<number>({ op: 'markDeleted', ceiling }),
+    finish: (check) => call<void>({ op: 'finish', ...check }),
+    close: () => call<void>({ op: 'close' }),
+  };
+}

@@ -1,0 +1,57 @@
+/** What passes between the main thread and the thread a job lives in. Plain data only: it is structured-cloned. */
+
+import type { ErrorView } from '../core/errors.ts';
+import type { CheckReport, LogLine, Page, PageRequest, ResolvedStream, Stream, StreamInfo, StreamResult } from '../core/model.ts';
+import type { Value } from '../core/types.ts';
+
+/** How to open a connector. `config` is in clear: it lives in this process's memory and nowhere else. */
+export interface SourceSpec {
+  readonly connector: string;
+  readonly type: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  /** `network.allow`; empty: anywhere. */
+  readonly allow: readonly string[];
+}
+
+export interface SyncJob {
+  readonly kind: 'sync';
+  readonly source: SourceSpec;
+  readonly warehouseFile: string;
+  readonly runId: string;
+  readonly epoch: number;
+  readonly streams: readonly Stream[];
+  readonly fullRefresh: boolean;
+}
+
+export type Question =
+  | { readonly ask: 'check'; readonly streams: readonly Stream[] }
+  | { readonly ask: 'discover'; readonly request: PageRequest & { readonly search?: string } }
+  | { readonly ask: 'resolve'; readonly stream: Stream }
+  | { readonly ask: 'preview'; readonly stream: Stream; readonly limit: number };
+
+/** A question to a source that moves nothing. */
+export interface ProbeJob {
+  readonly kind: 'probe';
+  readonly source: SourceSpec;
+  readonly question: Question;
+}
+
+export type Job = SyncJob | ProbeJob;
+
+/** The answer's shape for each question. */
+export interface Answers {
+  readonly check: CheckReport;
+  readonly discover: Page<StreamInfo>;
+  readonly resolve: ResolvedStream;
+  readonly preview: { readonly stream: ResolvedStream; readonly rows: readonly (readonly Value[])[]; readonly ddl: string; readonly table: string };
+}
+
+export type ToThread = { readonly type: 'start'; readonly job: Job } | { readonly type: 'cancel'; readonly error: ErrorView };
+
+export type FromThread =
+  | { readonly type: 'progress'; readonly streams: readonly StreamResult[] }
+  | { readonly type: 'log'; readonly level: LogLine['level']; readonly message: string }
+  /** An error nobody classified, with its stack: for the log of this program only. */
+  | { readonly type: 'fault'; readonly detail: string }
+  | { readonly type: 'done'; readonly value: unknown }
+  | { readonly type: 'failed'; readonly error: ErrorView };

@@ -1,0 +1,245 @@
+import { hostname } from 'node:os';
+import { asMillraceError, type ErrorView, MillraceError } from '../core/errors.ts';
+import type { Connector, RunStatus, Stream, StreamResult } from '../core/model.ts';
+import { backoffMs } from '../core/retry.ts';
+import type { Claim, Outcome, RunStore } from '../store/store.ts';
+import type { FromThread, SourceSpec } from './messages.ts';
+import type { Threads } from './threads.ts';
+
+/** Claims queued runs and carries them out, each in its own thread. One per process; any number of processes. */
+export interface Runner extends AsyncDisposable {
+  /** Looks for work now, not at the next poll. */
+  wake(): void;
+  /** Stops a run held here at its next edge; false when it is not held here. */
+  cancel(runId: string): boolean;
+  /** Hears of each change of a run held here. Returns how to stop listening. */
+  onChange(listener: (runId: string) => void): () => void;
+}
+
+export interface RunnerParts {
+  readonly runs: RunStore;
+  readonly threads: Threads;
+  /** The connector and how to open it, secrets in clear. */
+  readonly open: (connector: string) => Promise<{ readonly connector: Connector; readonly source: SourceSpec }>;
+  readonly warehouseFile: string;
+  readonly settings: { readonly concurrent: number; readonly attempts: number; readonly backoffMs: readonly [number, number]; readonly timeoutMs: number };
+  readonly random: () => number;
+  readonly now: () => Date;
+  readonly onFault: (detail: string, runId?: string) => void;
+}
+
+/** A holder that does not renew within this time is taken to be gone. */
+const leaseMs = 10_000;
+/** How often a held run renews its lease, shows progress to other processes and hears of a cancel from them. */
+const heartbeatMs = 400;
+/** How often an idle process looks for runs that another one queued. */
+const pollMs = 1_000;
+
+export function createRunner(parts: RunnerParts): Runner {
+  const holder = `${hostname()}:${process.pid}:${Math.floor(parts.random() * 1e9).toString(36)}`;
+  const held = new Map<string, AbortController>();
+  const working = new Set<Promise<void>>();
+  const listeners = new Set<(runId: string) => void>();
+  let timer: NodeJS.Timeout | undefined;
+  let looking = false;
+  let again = false;
+  let closed = false;
+
+  const changed = (runId: string): void => {
+    for (const listener of listeners) listener(runId);
+  };
+
+  const look = async (): Promise<void> => {
+    if (looking) {
+      again = true;
+      return;
+    }
+    looking = true;
+    try {
+      do {
+        again = false;
+        await parts.runs.release(isGone);
+        while (!closed && held.size < parts.settings.concurrent) {
+          const claim = await parts.runs.claim(holder, leaseMs);
+          if (claim === null) break;
+          start(claim);
+        }
+      } while (again && !closed);
+    } catch (error) {
+      parts.onFault(String(error));
+    } finally {
+      looking = false;
+      if (!closed) schedule();
+    }
+  };
+
+  const schedule = (): void => {
+    clearTimeout(timer);
+    timer = setTimeout(() => void look(), pollMs);
+    timer.unref();
+  };
+
+  const start = (claim: Claim): void => {
+    const stop = new AbortController();
+    held.set(claim.run_id, stop);
+    const work = carryOut(claim, stop)
+      .catch((error: unknown) => parts.onFault(String(error), claim.run_id))
+      .finally(() => {
+        held.delete(claim.run_id);
+        working.delete(work);
+        changed(claim.run_id);
+        if (!closed) void look();
+      });
+    working.add(work);
+  };
+
+  const carryOut = async (claim: Claim, stop: AbortController): Promise<void> => {
+    const { runs, settings } = parts;
+    changed(claim.run_id);
+    await runs.log(claim.run_id, claim.recovered ? 'warn' : 'info', openingLine(claim));
+    if (claim.attempt > settings.attempts) {
+      await runs.finish(claim, givenUp(claim, (await runs.get(claim.run_id)).streams));
+      return;
+    }
+    const earlier = (await runs.get(claim.run_id)).streams;
+    let streams: readonly StreamResult[] = earlier;
+    const beat = setInterval(() => void heartbeat(), heartbeatMs);
+    const heartbeat = async (): Promise<void> => {
+      const answer = await runs.heartbeat(claim, leaseMs, streams).catch(() => 'held' as const);
+      if (answer !== 'held' && !stop.signal.aborted) stop.abort(answer === 'lost' ? lost() : cancelled());
+    };
+    const timeout = setTimeout(() => stop.abort(tooLong(settings.timeoutMs)), settings.timeoutMs);
+    const hear = (message: FromThread): void => {
+      if (message.type === 'progress') {
+        streams = merge(earlier, message.streams);
+        changed(claim.run_id);
+      } else if (message.type === 'log') void runs.log(claim.run_id, message.level, message.message).catch(() => undefined);
+      else if (message.type === 'fault') parts.onFault(message.detail, claim.run_id);
+    };
+    let error: MillraceError | undefined;
+    try {
+      streams = merge(earlier, await sync(claim, earlier, hear, stop.signal));
+    } catch (thrown) {
+      error = asMillraceError(thrown);
+      if (error.code === 'internal') parts.onFault(String(thrown), claim.run_id);
+    } finally {
+      clearInterval(beat);
+      clearTimeout(timeout);
+    }
+    await conclude(claim, streams, error, stop.signal);
+  };
+
+  const sync = async (claim: Claim, earlier: readonly StreamResult[], hear: (message: FromThread) => void, signal: AbortSignal): Promise<readonly StreamResult[]> => {
+    const { connector, source } = await parts.open(claim.connector);
+    const streams = chosenStreams(connector, claim, earlier);
+    const job = { kind: 'sync', source, warehouseFile: parts.warehouseFile, runId: claim.run_id, epoch: claim.epoch, streams, fullRefresh: claim.fullRefresh } as const;
+    return (await parts.threads.run(job, { onMessage: hear }, signal)) as readonly StreamResult[];
+  };
+
+  /** What the run comes to: only the errors' codes decide. */
+  const conclude = async (claim: Claim, streams: readonly StreamResult[], thrown: MillraceError | undefined, signal: AbortSignal): Promise<void> => {
+    if (signal.aborted && signal.reason instanceof MillraceError && signal.reason.code === 'run_lost') return;
+    if (closed && signal.aborted) {
+      // This process is leaving: the run goes back to the queue as it is, for the next one to go on with.
+      await parts.runs.retry(claim, parts.now(), { streams });
+      return;
+    }
+    const errors = [thrown?.toView(), ...streams.map((stream) => stream.error)].filter((error) => error !== undefined);
+    const status = statusOf(streams, thrown);
+    const first = errors[0];
+    if ((status === 'failed' || status === 'partial') && claim.attempt < parts.settings.attempts && errors.length > 0 && errors.some((error) => error.retryable)) {
+      const at = new Date(parts.now().getTime() + backoffMs(claim.attempt, parts.settings.backoffMs, parts.random));
+      await parts.runs.log(claim.run_id, 'warn', `attempt ${claim.attempt} failed (${first?.code}); the next one starts at ${at.toISOString()}`);
+      await parts.runs.retry(claim, at, { streams, ...(first === undefined ? {} : { error: first }) });
+      setTimeout(() => void look(), Math.max(0, at.getTime() - parts.now().getTime()) + 5).unref();
+      return;
+    }
+    await parts.runs.finish(claim, { status, streams, ...(first === undefined ? {} : { error: first }) });
+  };
+
+  void look();
+
+  return {
+    wake: () => void look(),
+    cancel(runId) {
+      const stop = held.get(runId);
+      stop?.abort(cancelled());
+      return stop !== undefined;
+    },
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true;
+      clearTimeout(timer);
+      for (const stop of held.values()) stop.abort(leaving());
+      await Promise.all(working);
+    },
+  };
+}
+
+/** The streams this attempt has to move: those asked for, less those that an earlier attempt of the run finished. */
+function chosenStreams(connector: Connector, claim: Claim, earlier: readonly StreamResult[]): readonly Stream[] {
+  const done = new Set(earlier.filter((result) => result.status === 'succeeded').map((result) => result.stream));
+  return connector.streams.filter((stream) => (claim.streams === undefined || claim.streams.includes(stream.name)) && !done.has(stream.name));
+}
+
+/** Results of this attempt over those of earlier ones, in the order they were first seen. */
+function merge(earlier: readonly StreamResult[], now: readonly StreamResult[]): readonly StreamResult[] {
+  const fresh = new Map(now.map((result) => [result.stream, result]));
+  const kept = earlier.map((result) => fresh.get(result.stream) ?? result);
+  const known = new Set(earlier.map((result) => result.stream));
+  return [...kept, ...now.filter((result) => !known.has(result.stream))];
+}
+
+function statusOf(streams: readonly StreamResult[], thrown: MillraceError | undefined): Outcome['status'] {
+  if (thrown?.code === 'cancelled' || streams.some((stream) => stream.status === 'cancelled')) return 'cancelled';
+  if (thrown !== undefined) return 'failed';
+  const failed = streams.filter((stream) => stream.status !== 'succeeded').length;
+  if (failed === 0) return 'succeeded';
+  return failed < streams.length ? 'partial' : ('failed' satisfies RunStatus);
+}
+
+function openingLine(claim: Claim): string {
+  if (claim.recovered) return `attempt ${claim.attempt}: the process that held this run is gone; going on from the last committed batch`;
+  return claim.attempt === 1 ? 'started' : `attempt ${claim.attempt}`;
+}
+
+/** True for a holder on this machine whose process no longer exists: its runs need not wait for their leases. */
+function isGone(holder: string): boolean {
+  const [host, pid] = holder.split(':');
+  if (host !== hostname() || pid === undefined) return false;
+  try {
+    process.kill(Number(pid), 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
+function givenUp(claim: Claim, streams: readonly StreamResult[]): Outcome {
+  const error: ErrorView = new MillraceError('run_lost', `The process that held this run ended ${claim.attempt - 1} times before the run was finished.`, {
+    hint: 'Call sync_connector again: it goes on from the last committed batch. If it happens again, the stderr of the server says why it ends.',
+    nextActions: [{ tool: 'sync_connector', arguments: { connector: claim.connector }, why: 'goes on from the last committed batch' }],
+  }).toView();
+  return { status: 'failed', streams, error };
+}
+
+function cancelled(): MillraceError {
+  return new MillraceError('cancelled', 'The run was cancelled.', { hint: 'What was committed stays; sync_connector goes on from there.' });
+}
+
+function lost(): MillraceError {
+  return new MillraceError('run_lost', 'Another process has taken this run over.', { hint: 'Follow it with get_run.' });
+}
+
+function leaving(): MillraceError {
+  return new MillraceError('cancelled', 'The server is stopping.', { hint: 'The run goes on when a server starts on this data folder again.' });
+}
+
+function tooLong(timeoutMs: number): MillraceError {
+  return new MillraceError('timeout', `The run took longer than ${timeoutMs} ms.`, {
+    hint: 'What was committed stays and the next run goes on from there; raise runs.timeoutMs in the config file if that is how long it takes.',
+  });
+}

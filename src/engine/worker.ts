@@ -1,0 +1,121 @@
+/** The thread a job lives in: it opens the source, answers one question or syncs, and closes everything again. */
+
+import { parentPort } from 'node:worker_threads';
+import type { OpenOptions, Source } from '../connectors/connector.ts';
+import { findConnectorType } from '../connectors/index.ts';
+import { asMillraceError, type ErrorCode, faultOf, MillraceError } from '../core/errors.ts';
+import type { StreamResult } from '../core/model.ts';
+import { createHostRules } from '../core/network.ts';
+import { describeTable } from '../destinations/index.ts';
+import { createLanding, type Landing } from './landing.ts';
+import type { Answers, FromThread, Job, ProbeJob, SourceSpec, SyncJob, ToThread } from './messages.ts';
+import { syncStream } from './sync.ts';
+
+/** Started with the first sync and kept: its thread loads the SQLite library while the source is being reached. */
+let landing: Landing | undefined;
+let stop: AbortController | undefined;
+
+parentPort?.on('message', (message: ToThread) => {
+  if (message.type === 'cancel') stop?.abort(MillraceError.fromView(message.error));
+  else void carryOut(message.job);
+});
+
+async function carryOut(job: Job): Promise<void> {
+  stop = new AbortController();
+  try {
+    const value = job.kind === 'sync' ? await sync(job, stop.signal) : await probe(job, stop.signal);
+    post({ type: 'done', value });
+  } catch (error) {
+    const known = asMillraceError(stop.signal.aborted && stop.signal.reason instanceof MillraceError ? stop.signal.reason : error);
+    if (known.code === 'internal') post({ type: 'fault', detail: faultOf(error) });
+    post({ type: 'failed', error: known.toView() });
+  }
+}
+
+async function sync(job: SyncJob, signal: AbortSignal): Promise<readonly StreamResult[]> {
+  landing ??= createLanding((detail) => post({ type: 'fault', detail }));
+  const begun = landing.begin(job.warehouseFile);
+  begun.catch(() => undefined);
+  try {
+    await using source = await openSource(job.source);
+    await begun;
+    return await syncAll(job, { source, landing }, signal);
+  } finally {
+    await landing.end();
+  }
+}
+
+async function syncAll(job: SyncJob, parts: { source: Source; landing: Landing }, signal: AbortSignal): Promise<readonly StreamResult[]> {
+  const results = job.streams.map((stream): StreamResult => ({ ...nothing, stream: stream.name, status: 'pending' }));
+  const show = throttle(() => post({ type: 'progress', streams: results }));
+  const tools = { ...parts, now: () => performance.now(), onFault: (detail: string) => post({ type: 'fault', detail }) };
+  let unreachable: StreamResult['error'];
+  for (const [index, stream] of job.streams.entries()) {
+    if (unreachable !== undefined) {
+      results[index] = { ...nothing, stream: stream.name, status: 'failed', error: unreachable };
+      continue;
+    }
+    const task = { connector: job.source.connector, stream, runId: job.runId, epoch: job.epoch, fullRefresh: job.fullRefresh };
+    const onProgress = (result: () => StreamResult): void => show(() => void (results[index] = result()));
+    const result = await syncStream(task, { ...tools, onProgress }, signal);
+    results[index] = result;
+    post({ type: 'progress', streams: results });
+    post({ type: 'log', level: result.status === 'succeeded' ? 'info' : 'error', message: sentence(result) });
+    if (result.error !== undefined && wholeSource.has(result.error.code)) unreachable = result.error;
+    if (result.status === 'cancelled') break;
+  }
+  return results.map((result) => (result.status === 'pending' ? { ...result, status: 'cancelled' } : result));
+}
+
+/** What is wrong with the whole source need not be found out once for each stream, nor count as many failed logins. */
+const wholeSource: ReadonlySet<ErrorCode> = new Set(['host_unreachable', 'host_not_allowed', 'tls_failed', 'auth_failed', 'secret_missing', 'run_lost', 'disk_full']);
+
+const nothing = { rows_read: 0, rows_written: 0, rows_deleted: 0, rejects: 0, bytes_read: 0, ms: {} } as const;
+
+function sentence(result: StreamResult): string {
+  const counts = `${result.rows_read} rows read, ${result.rows_written} written, ${result.rows_deleted} marked deleted, ${result.rejects} rejects`;
+  const guard = result.guard === undefined ? '' : `; guard: ${result.guard}`;
+  return `${result.stream}: ${result.status}; ${counts}${guard}${result.error === undefined ? '' : `; ${result.error.code}: ${result.error.message}`}`;
+}
+
+async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof Answers]> {
+  await using source = await openSource(job.source);
+  const { question } = job;
+  switch (question.ask) {
+    case 'check':
+      return await source.check(question.streams, signal);
+    case 'discover':
+      return await source.discover(question.request, signal);
+    case 'resolve':
+      return await source.resolve(question.stream, signal);
+    case 'preview': {
+      const stream = await source.resolve(question.stream, signal);
+      const rows = await source.preview(stream, question.limit, signal);
+      return { stream, rows, ...describeTable(job.source.connector, stream) };
+    }
+    default:
+      throw question satisfies never;
+  }
+}
+
+async function openSource(spec: SourceSpec): Promise<Source> {
+  const type = findConnectorType(spec.type);
+  const config = type.config.parse(spec.config);
+  return await type.open(config, { assertHost: createHostRules(spec.allow) } satisfies OpenOptions);
+}
+
+/** Shows at most five times a second; the work it is given happens only then. */
+function throttle(show: () => void): (update: () => void) => void {
+  let last = 0;
+  return (update) => {
+    const now = performance.now();
+    if (now - last < 200) return;
+    last = now;
+    update();
+    show();
+  };
+}
+
+function post(message: FromThread): void {
+  parentPort?.postMessage(message);
+}

@@ -1,0 +1,111 @@
+import type { ConnectorType } from '../connectors/connector.ts';
+import { MillraceError } from '../core/errors.ts';
+import type { Connector } from '../core/model.ts';
+import { suggestion } from '../core/nearest.ts';
+import type { Warehouse } from '../destinations/warehouse.ts';
+import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
+import type { Runner } from '../engine/runner.ts';
+import type { Threads } from '../engine/threads.ts';
+import type { AuditStore, ConnectorRecord, ConnectorStore, RunStore } from '../store/store.ts';
+
+/** What the use cases work with; `app.ts` puts it together. */
+export interface Context {
+  readonly types: readonly ConnectorType[];
+  readonly connectors: ConnectorStore;
+  readonly runs: RunStore;
+  readonly audit: AuditStore;
+  readonly warehouse: Warehouse;
+  readonly secrets: SecretTools;
+  readonly threads: Threads;
+  readonly runner: Runner;
+  readonly settings: Settings;
+  readonly now: () => Date;
+  readonly randomToken: () => string;
+  readonly storage: () => { readonly store_bytes: number; readonly free_bytes: number };
+}
+
+export interface Settings {
+  readonly readOnly: boolean;
+  readonly dataDir: string;
+  readonly allow: readonly string[];
+  readonly query: { readonly timeoutMs: number; readonly maxRows: number; readonly maxBytes: number };
+}
+
+/** The vault as the use cases need it. `secretPaths` are the config fields that hold credentials: `password`. */
+export interface SecretTools {
+  /** References replaced by what they name; for handing to a driver, nowhere else. */
+  reveal(connector: string, config: Connector['config'], secretPaths: readonly string[]): Promise<Readonly<Record<string, unknown>>>;
+  /** Literals sealed and replaced by references; the warnings say which passed through the conversation. */
+  seal(
+    connector: string,
+    config: Connector['config'],
+    secretPaths: readonly string[],
+  ): Promise<{ readonly config: Readonly<Record<string, unknown>>; readonly warnings: readonly string[] }>;
+  /** For showing: secrets as `••••` and where they come from. */
+  show(config: Connector['config'], secretPaths: readonly string[]): Readonly<Record<string, unknown>>;
+}
+
+/** Throws `read_only` when this server may not change anything. */
+export function assertWritable(context: Context): void {
+  if (!context.settings.readOnly) return;
+  throw new MillraceError('read_only', 'This server was started read-only: nothing can be registered, changed, synced or deleted.', {
+    hint: 'Start millrace without --read-only to allow changes.',
+  });
+}
+
+/** Throws `invalid_config` naming the known types. */
+export function connectorType(context: Context, type: string): ConnectorType {
+  const found = context.types.find((candidate) => candidate.type === type);
+  if (found !== undefined) return found;
+  const known = context.types.map((candidate) => candidate.type);
+  throw new MillraceError('invalid_config', `There is no connector type "${type}".`, {
+    hint: suggestion(type, known),
+    nextActions: [{ tool: 'list_connector_types', arguments: {}, why: 'shows the types and their fields' }],
+  });
+}
+
+/** A connector ready to be opened in a thread: its secrets in clear. */
+export async function sourceSpec(context: Context, connector: Connector): Promise<SourceSpec> {
+  const type = connectorType(context, connector.type);
+  const config = await context.secrets.reveal(connector.name, connector.config, type.secrets);
+  return { connector: connector.name, type: connector.type, config, allow: context.settings.allow };
+}
+
+/** Asks a connector's source a question that moves nothing; `timeout` after `timeoutMs`. */
+export async function ask<Q extends Question>(
+  context: Context,
+  { connector, question, timeoutMs = 60_000 }: { readonly connector: Connector; readonly question: Q; readonly timeoutMs?: number },
+  signal: AbortSignal,
+): Promise<Answers[Q['ask']]> {
+  const source = await sourceSpec(context, connector);
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(tookTooLong(connector.name, timeoutMs)), timeoutMs);
+  try {
+    const answer = await context.threads.run({ kind: 'probe', source, question }, {}, AbortSignal.any([signal, late.signal]));
+    return answer as Answers[Q['ask']];
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function tookTooLong(connector: string, timeoutMs: number): MillraceError {
+  return new MillraceError('timeout', `"${connector}" did not answer within ${timeoutMs / 1000} s.`, {
+    hint: 'Look at the source and the network between; `test_connector` shows which step takes the time.',
+    nextActions: [{ tool: 'test_connector', arguments: { connector }, why: 'shows how far a connection gets' }],
+  });
+}
+
+/** A stored connector as the outside may see it. */
+export function shownConnector(context: Context, record: ConnectorRecord | Connector): Connector {
+  const type = context.types.find((candidate) => candidate.type === record.type);
+  return {
+    name: record.name,
+    type: record.type,
+    config: context.secrets.show(record.config, type?.secrets ?? []),
+    streams: record.streams,
+    ...(record.schedule === undefined ? {} : { schedule: record.schedule }),
+    ...(record.timezone === undefined ? {} : { timezone: record.timezone }),
+    enabled: record.enabled,
+    ...(record.description === undefined ? {} : { description: record.description }),
+  };
+}
