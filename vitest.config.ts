@@ -8,6 +8,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    setupFiles: process.env['NODE_V8_COVERAGE'] ? ['test/support/coverage-flush.ts'] : [],
     globalSetup: ['test/support/global-setup.ts'],
     reporters: ['default', './test/support/count-reporter.ts'],
     // Processes, not threads: the code under test starts worker threads of its own and listens for signals.
