@@ -1,6 +1,15 @@
 import type { z } from 'zod';
 import type { MillraceError } from '../core/errors.ts';
-import type { Batch, CheckReport, Cursor, Page, PageRequest, ResolvedStream, Stream, StreamInfo } from '../core/model.ts';
+import type {
+  Batch,
+  CheckReport,
+  Cursor,
+  Page,
+  PageRequest,
+  ResolvedStream,
+  Stream,
+  StreamInfo,
+} from '../core/model.ts';
 import type { Value } from '../core/types.ts';
 
 /** The code for one kind of system. Importing one must not load its driver: `open` does that. */
@@ -14,6 +23,8 @@ export interface ConnectorType<Config = unknown> {
   readonly secrets: readonly string[];
   /** Connects lazily: an unreachable source fails in the first call, not here. Secrets in `config` are in clear. */
   open(config: Config, options: OpenOptions): Promise<Source>;
+  /** A cursor as a person wants to see it, e.g. the settled mark; null before the first complete read. Pure. */
+  showCursor(cursor: Cursor): string | null;
 }
 
 export interface OpenOptions {
@@ -25,15 +36,16 @@ export interface OpenOptions {
 export interface Source extends AsyncDisposable {
   /** Never throws for what is wrong with the source: that is the report. */
   check(streams: readonly Stream[], signal: AbortSignal): Promise<CheckReport>;
-  discover(request: PageRequest & { readonly search?: string }, signal: AbortSignal): Promise<Page<StreamInfo>>;
+  discover(
+    request: PageRequest & { readonly search?: string },
+    signal: AbortSignal,
+  ): Promise<Page<StreamInfo>>;
   /** Asks the source about a declared stream and chooses what was left open. Throws a MillraceError on what cannot work. */
   resolve(stream: Stream, signal: AbortSignal): Promise<ResolvedStream>;
   /** The first rows, values cut to a bounded size. Moves nothing, writes nothing. */
   preview(stream: ResolvedStream, limit: number, signal: AbortSignal): Promise<readonly (readonly Value[])[]>;
   /** Begins to read from a position; null means from the beginning. */
   read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading>;
-  /** A cursor as a person wants to see it, e.g. the settled mark; null before the first complete read. */
-  showCursor(cursor: Cursor): string | null;
 }
 
 /** One reading of one stream, in one consistent snapshot of the source wherever the source has such a thing. */

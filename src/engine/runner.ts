@@ -8,7 +8,9 @@ import type { Threads } from './threads.ts';
 
 /** Claims queued runs and carries them out, each in its own thread. One per process; any number of processes. */
 export interface Runner extends AsyncDisposable {
-  /** Looks for work now, not at the next poll. */
+  /** Begins to look for queued runs, once a second and whenever woken. */
+  start(): void;
+  /** Looks for work now, not at the next poll; nothing before `start`. */
   wake(): void;
   /** Stops a run held here at its next edge; false when it is not held here. */
   cancel(runId: string): boolean;
@@ -43,6 +45,7 @@ export function createRunner(parts: RunnerParts): Runner {
   let timer: NodeJS.Timeout | undefined;
   let looking = false;
   let again = false;
+  let started = false;
   let closed = false;
 
   const changed = (runId: string): void => {
@@ -157,10 +160,14 @@ export function createRunner(parts: RunnerParts): Runner {
     await parts.runs.finish(claim, { status, streams, ...(first === undefined ? {} : { error: first }) });
   };
 
-  void look();
-
   return {
-    wake: () => void look(),
+    start() {
+      started = true;
+      void look();
+    },
+    wake() {
+      if (started) void look();
+    },
     cancel(runId) {
       const stop = held.get(runId);
       stop?.abort(cancelled());

@@ -15,6 +15,7 @@ export interface StreamTask {
 
 export interface StreamTools {
   readonly source: Source;
+  readonly showCursor: (cursor: string) => string | null;
   readonly landing: Landing;
   /** Milliseconds, monotonic. */
   readonly now: () => number;
@@ -45,7 +46,7 @@ export async function syncStream(task: StreamTask, tools: StreamTools, signal: A
     progress.set({ mode: stream.mode, warnings: stream.notes });
     const rebuild = task.fullRefresh || stream.mode === 'replace';
     writer = await tools.landing.open({ connector: task.connector, stream, runId: task.runId, epoch: task.epoch, rebuild });
-    progress.begin(writer, tools.source);
+    progress.begin(writer);
     await using reading = await progress.stage('connect', () => tools.source.read(stream, writer?.cursor ?? null, signal));
     progress.set({ guard: reading.guard });
     progress.warn(reading.warnings);
@@ -112,7 +113,7 @@ interface Progress {
   stage<T>(name: string, work: () => Promise<T>): Promise<T>;
   set(part: Partial<StreamResult>): void;
   warn(warnings: readonly string[]): void;
-  begin(writer: LandingWriter, source: Source): void;
+  begin(writer: LandingWriter): void;
   read(rows: number, bytes: number, cursor: string): void;
   deleted(rows: number): void;
   rejects(): number;
@@ -122,7 +123,6 @@ interface Progress {
 /** Keeps the result of a stream while it moves, and shows it; counts of an earlier attempt of this run are in it. */
 function createProgress(name: string, tools: StreamTools): Progress {
   let writer: LandingWriter | undefined;
-  let source: Source | undefined;
   let rowsRead = 0;
   let bytesRead = 0;
   let rowsDeleted = 0;
@@ -131,7 +131,7 @@ function createProgress(name: string, tools: StreamTools): Progress {
   const ms: Record<string, number> = {};
 
   const show = (cursor: string | null | undefined): string | undefined =>
-    cursor === null || cursor === undefined ? undefined : (source?.showCursor(cursor) ?? undefined);
+    cursor === null || cursor === undefined ? undefined : (tools.showCursor(cursor) ?? undefined);
 
   const result = (status: StreamResult['status']): StreamResult => {
     const before = show(writer?.cursor);
@@ -167,9 +167,8 @@ function createProgress(name: string, tools: StreamTools): Progress {
     warn(warnings) {
       if (warnings.length > 0) part = { ...part, warnings: [...(part.warnings ?? []), ...warnings] };
     },
-    begin(opened, from) {
+    begin(opened) {
       writer = opened;
-      source = from;
       this.warn(opened.changes);
     },
     read(rows, bytes, cursor) {

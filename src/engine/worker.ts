@@ -48,7 +48,8 @@ async function sync(job: SyncJob, signal: AbortSignal): Promise<readonly StreamR
 async function syncAll(job: SyncJob, parts: { source: Source; landing: Landing }, signal: AbortSignal): Promise<readonly StreamResult[]> {
   const results = job.streams.map((stream): StreamResult => ({ ...nothing, stream: stream.name, status: 'pending' }));
   const show = throttle(() => post({ type: 'progress', streams: results }));
-  const tools = { ...parts, now: () => performance.now(), onFault: (detail: string) => post({ type: 'fault', detail }) };
+  const { showCursor } = findConnectorType(job.source.type);
+  const tools = { ...parts, showCursor, now: () => performance.now(), onFault: (detail: string) => post({ type: 'fault', detail }) };
   let unreachable: StreamResult['error'];
   for (const [index, stream] of job.streams.entries()) {
     if (unreachable !== undefined) {

@@ -54,7 +54,7 @@ export function assertWritable(context: Context): void {
 }
 
 /** Throws `invalid_config` naming the known types. */
-export function connectorType(context: Context, type: string): ConnectorType {
+export function connectorType(context: Pick<Context, 'types'>, type: string): ConnectorType {
   const found = context.types.find((candidate) => candidate.type === type);
   if (found !== undefined) return found;
   const known = context.types.map((candidate) => candidate.type);
@@ -65,7 +65,7 @@ export function connectorType(context: Context, type: string): ConnectorType {
 }
 
 /** A connector ready to be opened in a thread: its secrets in clear. */
-export async function sourceSpec(context: Context, connector: Connector): Promise<SourceSpec> {
+export async function sourceSpec(context: Pick<Context, 'types' | 'secrets' | 'settings'>, connector: Connector): Promise<SourceSpec> {
   const type = connectorType(context, connector.type);
   const config = await context.secrets.reveal(connector.name, connector.config, type.secrets);
   return { connector: connector.name, type: connector.type, config, allow: context.settings.allow };

@@ -94,6 +94,8 @@ export interface ConnectorService {
   update(input: unknown, caller: Caller, signal: AbortSignal): Promise<Updated>;
   delete(input: { readonly connector: string; readonly keep_data?: boolean; readonly confirmation?: string }, caller: Caller): Promise<Deletion>;
   test(name: string, signal: AbortSignal): Promise<CheckReport>;
+  /** Configuration as code: registers what is not there and updates what differs; never deletes. Throws at the first that does not hold. */
+  apply(inputs: readonly unknown[], caller: Caller): Promise<void>;
 }
 
 export interface Preview {

@@ -1,0 +1,90 @@
+import { randomBytes } from 'node:crypto';
+import { statfsSync } from 'node:fs';
+import { join } from 'node:path';
+import { loadConfig, type Config, openDataDir } from './config.ts';
+import { connectorTypes } from './connectors/index.ts';
+import { openWarehouse } from './destinations/index.ts';
+import { createRunner } from './engine/runner.ts';
+import { createThreads } from './engine/threads.ts';
+import { createLog, type Log } from './log.ts';
+import { type Context, sourceSpec } from './services/context.ts';
+import { createServices } from './services/index.ts';
+import type { Services } from './services/services.ts';
+import { openStore } from './store/open.ts';
+import { createSecretTools } from './vault/secret-tools.ts';
+import { openVault, type Vault } from './vault/vault.ts';
+
+/** A running system. Closing it stops runs at their next batch and closes everything in reverse order. */
+export interface App extends AsyncDisposable {
+  readonly config: Config;
+  readonly services: Services;
+  readonly vault: Vault;
+  readonly log: Log;
+  /** Applies the connectors of the config file and begins to carry out queued runs. */
+  startBackground(): Promise<void>;
+}
+
+export interface AppOptions {
+  readonly flags: { readonly config?: string; readonly dataDir?: string; readonly readOnly: boolean; readonly logLevel?: string };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Who acts, for the audit log. */
+  readonly actor: string;
+}
+
+/** The only place where parts meet: configuration in, running system out. Throws MillraceError. */
+export async function openApp(options: AppOptions): Promise<App> {
+  const config = loadConfig({ env: options.env, flags: options.flags });
+  const log = createLog({ level: config.logLevel });
+  openDataDir(config.dataDir);
+  await using opened = new AsyncDisposableStack();
+  const now = (): Date => new Date();
+  const store = opened.use(await openStore({ file: join(config.dataDir, 'store.db'), now }));
+  const vault = await openVault({ dataDir: config.dataDir, env: options.env, secrets: store.secrets });
+  const warehouseFile = join(config.dataDir, 'warehouse.db');
+  const warehouse = opened.use(openWarehouse(warehouseFile));
+  const threads = opened.use(createThreads({ idle: config.runs.concurrent }));
+  const secrets = createSecretTools({ vault, env: options.env, rules: config.secrets });
+
+  const open = async (name: string) => {
+    const connector = await store.connectors.get(name);
+    return { connector, source: await sourceSpec({ types: connectorTypes, secrets, settings }, connector) };
+  };
+  const settings: Context['settings'] = { readOnly: config.readOnly, dataDir: config.dataDir, allow: config.network.allow, query: config.query };
+  const onFault = (detail: string, runId?: string): void => log.error({ event: 'fault', run_id: runId, detail }, 'unclassified error');
+  const runner = opened.use(
+    createRunner({ runs: store.runs, threads, open, warehouseFile, settings: config.runs, random: Math.random, now, onFault }),
+  );
+  const services = createServices({
+    types: connectorTypes,
+    connectors: store.connectors,
+    runs: store.runs,
+    audit: store.audit,
+    warehouse,
+    secrets,
+    threads,
+    runner,
+    settings,
+    now,
+    randomToken: () => randomBytes(12).toString('base64url'),
+    storage: () => ({ store_bytes: store.sizeBytes(), free_bytes: freeBytes(config.dataDir) }),
+  });
+  const parts = opened.move();
+
+  return {
+    config,
+    services,
+    vault,
+    log,
+    async startBackground() {
+      if (config.readOnly) return;
+      await services.connectors.apply(config.connectors, { actor: 'config' });
+      runner.start();
+    },
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  };
+}
+
+function freeBytes(dir: string): number {
+  const { bavail, bsize } = statfsSync(dir);
+  return bavail * bsize;
+}

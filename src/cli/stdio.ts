@@ -1,0 +1,25 @@
+import { openApp } from '../app.ts';
+import { serveMcpStdio } from '../mcp/stdio.ts';
+import { type Environment, version } from './command.ts';
+import type { CommandLine } from './options.ts';
+
+/** Everything has to be over this long after the client left: clients kill what lingers, and count it as a crash. */
+const leaveMs = 1_800;
+
+/**
+ * MCP over stdio until the client closes stdin or asks the process to stop. A sync that is under way ends at its
+ * next batch and goes on when a server starts on the data folder again.
+ */
+export async function stdio(line: CommandLine, env: Environment): Promise<number> {
+  const app = await openApp({ flags: line.flags, env, actor: 'stdio' });
+  const { promise: asked, resolve: leave } = Promise.withResolvers<void>();
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => leave());
+  process.stdout.on('error', () => leave());
+  const served = serveMcpStdio({ services: app.services, version: version(), readOnly: app.config.readOnly });
+  app.startBackground();
+  await Promise.race([asked, served.closed]);
+  setTimeout(() => process.exit(0), leaveMs).unref();
+  await served.close();
+  await app[Symbol.asyncDispose]();
+  return 0;
+}

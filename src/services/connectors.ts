@@ -1,0 +1,224 @@
+import { z } from 'zod';
+import { MillraceError, type NextAction } from '../core/errors.ts';
+import type { CheckReport, Connector, Stream } from '../core/model.ts';
+import { suggestion } from '../core/nearest.ts';
+import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
+import { validate } from '../core/validate.ts';
+import { ask, assertWritable, type Context, connectorType, shownConnector } from './context.ts';
+import { createDeletions } from './deletions.ts';
+import { healthOf } from './health.ts';
+import type { ConnectorService } from './services.ts';
+
+export function createConnectorService(context: Context): ConnectorService {
+  const { connectors, runs, warehouse } = context;
+  const deletions = createDeletions(context);
+
+  const test = async (name: string, signal: AbortSignal): Promise<CheckReport> => {
+    const connector = await connectors.get(name);
+    return await ask(context, { connector, question: { ask: 'check', streams: connector.streams } }, signal);
+  };
+
+  return {
+    types(type) {
+      const chosen = type === undefined ? context.types : [connectorType(context, type)];
+      return chosen.map((one) => ({
+        type: one.type,
+        title: one.title,
+        description: one.description,
+        config_schema: z.toJSONSchema(one.config, { io: 'input', unrepresentable: 'any' }) as Record<string, unknown>,
+      }));
+    },
+
+    async register(input, caller, signal) {
+      assertWritable(context);
+      const { test: wanted, ...given } = validate(registerSchema, input, 'The connector');
+      const type = connectorType(context, given.type);
+      const earlier = earlierStream(given);
+      const streams = earlier === null ? given.streams : [...given.streams, earlier];
+      assertStreamNames(streams);
+      await assertFree(context, given.name);
+      validate(type.config, given.config, `The ${type.type} config`);
+      const sealed = await context.secrets.seal(given.name, given.config, type.secrets);
+      const record = await connectors.insert(
+        connectorOf({ ...given, config: sealed.config, streams }),
+      );
+      await context.audit.append({ actor: caller.actor, action: 'register_connector', subject: record.name, detail: { type: record.type, streams: streams.map((stream) => stream.name) } });
+      const report = wanted ? await test(record.name, signal) : undefined;
+      return {
+        connector: shownConnector(context, record),
+        ...(report === undefined ? {} : { test: report }),
+        warnings: [...sealed.warnings, ...scheduleWarnings(record)],
+        next_actions: afterRegistering(record, report),
+      };
+    },
+
+    async list(filter) {
+      const { limit, cursor, ...rest } = filter;
+      const page = await connectors.list(rest, { limit: limit ?? 50, ...(cursor === undefined ? {} : { cursor }) });
+      const items = [];
+      for (const record of page.items) {
+        const [last] = (await runs.list({ connector: record.name }, { limit: 1 })).items;
+        items.push({
+          name: record.name,
+          type: record.type,
+          enabled: record.enabled,
+          health: healthOf(last).health,
+          ...(last === undefined
+            ? {}
+            : { last_run: { run_id: last.run_id, status: last.status, ...(last.finished_at === undefined ? {} : { finished_at: last.finished_at }) } }),
+          streams: record.streams.map((stream) => stream.name),
+        });
+      }
+      return { items, ...(page.next_cursor === undefined ? {} : { next_cursor: page.next_cursor }) };
+    },
+
+    async get(name) {
+      const record = await connectors.get(name);
+      const recent = (await runs.list({ connector: name }, { limit: 5 })).items;
+      const type = context.types.find((candidate) => candidate.type === record.type);
+      const state = warehouse.states(name).map((one) => ({ ...one, cursor: one.cursor === null ? null : (type?.showCursor(one.cursor) ?? null) }));
+      return { connector: shownConnector(context, record), state, health: healthOf(recent[0]).health, recent_runs: recent };
+    },
+
+    async update(input, caller, signal) {
+      assertWritable(context);
+      const change = validate(updateSchema, input, 'The change');
+      const before = await connectors.get(change.connector);
+      const type = connectorType(context, before.type);
+      const merged = change.config === undefined ? before.config : mergeConfig(before.config, change.config);
+      validate(type.config, merged, `The ${type.type} config`);
+      const streams = changedStreams(before.streams, change);
+      assertStreamNames(streams);
+      const sealed = change.config === undefined ? { config: before.config, warnings: [] } : await context.secrets.seal(before.name, merged, type.secrets);
+      const { connector: _name, config: _config, streams: _streams, add_streams: _add, remove_streams: _remove, ...fields } = change;
+      const after = connectorOf({ ...before, ...fields, enabled: fields.enabled ?? before.enabled, config: sealed.config, streams });
+      const changes = describeChanges(before, after);
+      if (changes.length === 0) return { connector: shownConnector(context, before), changes, warnings: sealed.warnings };
+      const record = await connectors.update(after);
+      await context.audit.append({ actor: caller.actor, action: 'update_connector', subject: record.name, detail: { changes } });
+      const warnings = [...sealed.warnings, ...scheduleWarnings(record)];
+      if (changes.some((sentence) => sentence.startsWith('config.'))) {
+        const report = await test(record.name, signal);
+        if (!report.ok) warnings.push(`The test with the new config failed: ${report.error?.code ?? ''} ${report.error?.message ?? ''}`.trim());
+      }
+      return { connector: shownConnector(context, record), changes, warnings };
+    },
+
+    delete: (input, caller) => deletions.delete(input, caller),
+    test,
+
+    async apply(inputs, caller) {
+      const known = new Set(await connectors.names());
+      for (const input of inputs) {
+        const { test: _test, ...given } = validate(registerSchema, input, 'A connector of the config file');
+        const signal = new AbortController().signal;
+        if (!known.has(given.name)) {
+          await this.register({ ...given, test: false }, caller, signal);
+          continue;
+        }
+        const earlier = earlierStream(given);
+        const { name, type: _type, table: _t, query: _q, incremental: _i, timestamp_column: _c, ...fields } = given;
+        await this.update({ connector: name, ...fields, streams: earlier === null ? given.streams : [...given.streams, earlier] }, caller, signal);
+      }
+    },
+  };
+}
+
+async function assertFree(context: Context, name: string): Promise<void> {
+  if (!(await context.connectors.names()).includes(name)) return;
+  throw new MillraceError('connector_exists', `A connector named "${name}" is already registered.`, {
+    hint: 'Choose another name, or change the one there is with update_connector.',
+    nextActions: [{ tool: 'get_connector', arguments: { connector: name }, why: 'shows what is registered under that name' }],
+  });
+}
+
+/** Names become table names, and SQLite does not tell `Orders` from `orders`; the schema allows lower case only. */
+function assertStreamNames(streams: readonly Stream[]): void {
+  const seen = new Set<string>();
+  for (const { name } of streams) {
+    if (seen.has(name)) {
+      throw new MillraceError('invalid_config', `Two streams are named "${name}".`, { hint: 'Give each stream of a connector its own name; it becomes the table <connector>__<stream>.' });
+    }
+    seen.add(name);
+  }
+}
+
+interface Fields {
+  readonly name: string;
+  readonly type: string;
+  readonly config: Connector['config'];
+  readonly streams: readonly Stream[];
+  readonly schedule?: string | undefined;
+  readonly timezone?: string | undefined;
+  readonly enabled: boolean;
+  readonly description?: string | undefined;
+}
+
+function connectorOf(given: Fields): Connector {
+  return {
+    name: given.name,
+    type: given.type,
+    config: given.config,
+    streams: given.streams,
+    ...(given.schedule ? { schedule: given.schedule } : {}),
+    ...(given.timezone ? { timezone: given.timezone } : {}),
+    enabled: given.enabled,
+    ...(given.description ? { description: given.description } : {}),
+  };
+}
+
+function scheduleWarnings(connector: Connector): readonly string[] {
+  if (connector.schedule === undefined) return [];
+  return ['The schedule is kept, but this version starts runs on request only: call sync_connector, or let cron call `millrace sync`.'];
+}
+
+function afterRegistering(connector: Connector, report: CheckReport | undefined): readonly NextAction[] {
+  if (report !== undefined && !report.ok) {
+    const own = report.error?.next_actions ?? [];
+    return [...own, { tool: 'update_connector', arguments: { connector: connector.name, config: {} }, why: 'mends the fields that the test found wrong' }];
+  }
+  return connector.streams.length === 0
+    ? [{ tool: 'discover_streams', arguments: { connector: connector.name }, why: 'shows tables with suggested streams' }]
+    : [{ tool: 'sync_connector', arguments: { connector: connector.name }, why: 'brings the rows here' }];
+}
+
+/** Fields given replace fields kept; null removes one; what was shown masked comes back masked and means "as it was". */
+function mergeConfig(before: Connector['config'], change: Connector['config']): Record<string, unknown> {
+  const merged: Record<string, unknown> = { ...before };
+  for (const [key, value] of Object.entries(change)) {
+    if (value === null) delete merged[key];
+    else if (!(typeof value === 'string' && value.includes('••••'))) merged[key] = value;
+  }
+  return merged;
+}
+
+function changedStreams(
+  before: readonly Stream[],
+  change: { readonly streams?: readonly Stream[] | undefined; readonly add_streams?: readonly Stream[] | undefined; readonly remove_streams?: readonly string[] | undefined },
+): readonly Stream[] {
+  const base = change.streams ?? before;
+  const removed = new Set(change.remove_streams ?? []);
+  for (const name of removed) {
+    if (base.some((stream) => stream.name === name)) continue;
+    throw new MillraceError('invalid_config', `There is no stream "${name}" to remove.`, { hint: suggestion(name, base.map((stream) => stream.name)) });
+  }
+  return [...base.filter((stream) => !removed.has(stream.name)), ...(change.add_streams ?? [])];
+}
+
+function describeChanges(before: Connector, after: Connector): readonly string[] {
+  const changes: string[] = [];
+  const was = new Map(before.streams.map((stream) => [stream.name, JSON.stringify(stream)]));
+  for (const stream of after.streams) {
+    if (!was.has(stream.name)) changes.push(`stream "${stream.name}" added`);
+    else if (was.get(stream.name) !== JSON.stringify(stream)) changes.push(`stream "${stream.name}" changed`);
+  }
+  const now = new Set(after.streams.map((stream) => stream.name));
+  for (const name of was.keys()) if (!now.has(name)) changes.push(`stream "${name}" removed; its landed table stays`);
+  for (const key of new Set([...Object.keys(before.config), ...Object.keys(after.config)])) {
+    if (JSON.stringify(before.config[key]) !== JSON.stringify(after.config[key])) changes.push(`config.${key} changed`);
+  }
+  for (const field of ['schedule', 'timezone', 'enabled', 'description'] as const) {
+    if (before[field] !== after[field]) changes.push(`${field}: ${String(before[field] ?? 'none')} → ${String(after[field] ?? 'none')}`);
+  }
+  return changes;
+}

@@ -1,0 +1,18 @@
+import { createConnectorService } from './connectors.ts';
+import type { Context } from './context.ts';
+import { createDataService } from './data.ts';
+import { createHealthService } from './health.ts';
+import { createRunService } from './runs.ts';
+import type { Services } from './services.ts';
+import { createStreamService } from './streams.ts';
+
+/** The use cases over their parts. */
+export function createServices(context: Context): Services {
+  return {
+    connectors: createConnectorService(context),
+    streams: createStreamService(context),
+    runs: createRunService(context),
+    data: createDataService(context),
+    health: createHealthService(context),
+  };
+}
