@@ -1,5 +1,14 @@
 import type { ErrorView } from '../core/errors.ts';
-import type { Connector, LogLine, Page, PageRequest, Run, RunStatus, StreamResult, Trigger } from '../core/model.ts';
+import type {
+  Connector,
+  LogLine,
+  Page,
+  PageRequest,
+  Run,
+  RunStatus,
+  StreamResult,
+  Trigger,
+} from '../core/model.ts';
 
 /** Everything Millrace remembers about itself: `store.db`. Never rows of a source. */
 export interface Store extends AsyncDisposable {
@@ -17,15 +26,24 @@ export interface ConnectorRecord extends Connector {
 }
 
 export interface ConnectorStore {
-  /** Throws `connector_exists`. */
-  insert(connector: Connector): Promise<ConnectorRecord>;
+  /** Stores the connector and the secrets sealed for it, together or not at all. Throws `connector_exists`. */
+  insert(connector: Connector, sealed?: readonly SealedSecret[]): Promise<ConnectorRecord>;
   /** Throws `connector_not_found`, with the nearest known names in the hint. */
   get(name: string): Promise<ConnectorRecord>;
-  list(filter: { readonly type?: string; readonly enabled?: boolean }, page: PageRequest): Promise<Page<ConnectorRecord>>;
+  list(
+    filter: { readonly type?: string; readonly enabled?: boolean },
+    page: PageRequest,
+  ): Promise<Page<ConnectorRecord>>;
   names(): Promise<readonly string[]>;
-  /** Replaces the record; throws `connector_not_found`. */
-  update(connector: Connector): Promise<ConnectorRecord>;
-  /** Removes the connector with its streams and secrets; its runs stay in the history. */
+  /**
+   * Replaces the record and stores the secrets sealed for it, together or not at all; secrets of its own that the
+   * new config no longer names are removed. Throws `connector_not_found`.
+   */
+  update(connector: Connector, sealed?: readonly SealedSecret[]): Promise<ConnectorRecord>;
+  /**
+   * Removes the connector with its streams and secrets; its runs stay in the history. A queued run is cancelled, a
+   * running one is asked to stop. Throws `connector_not_found`.
+   */
   remove(name: string): Promise<void>;
 }
 
@@ -42,6 +60,8 @@ export interface SecretStore {
   /** Owners only. */
   list(prefix: string): Promise<readonly { readonly owner: string; readonly created_at: string }[]>;
   remove(owner: string): Promise<boolean>;
+  /** Which keys the stored values were sealed with, and how many values each. */
+  keyIds(): Promise<readonly { readonly keyId: string; readonly secrets: number }[]>;
 }
 
 export interface RunRequest {
@@ -59,7 +79,10 @@ export interface Claim {
   readonly run_id: string;
   readonly connector: string;
   readonly attempt: number;
-  /** Grows with every claim of this connector. */
+  /**
+   * Grows with every claim of this connector and never repeats, also after the connector was deleted and registered
+   * anew, and after `store.db` was restored from an older copy: it is never below the time of the claim in ms.
+   */
   readonly epoch: number;
   readonly streams?: readonly string[];
   readonly fullRefresh: boolean;
@@ -83,30 +106,43 @@ export interface RunFilter {
 export interface RunStore {
   /**
    * Queues a run. When one of the connector is already queued or running: throws `run_in_progress`, its hint and
-   * next action naming that run. A scheduled run whose `dueAt` is already known is returned as it stands.
+   * next action naming that run. A scheduled run whose `dueAt` is already known is returned as it stands. Throws
+   * `connector_not_found`.
    */
   enqueue(request: RunRequest): Promise<Run>;
   /**
    * Takes the oldest run that may start now: queued with no `retry_at` ahead, or running with an expired lease
-   * (then attempt + 1). At most one run of a connector is held at a time. Atomic across processes.
+   * (then attempt + 1). At most one run of a connector is held at a time. Atomic across processes. Runs whose holder
+   * disappeared after somebody asked them to stop are ended as cancelled on the way.
    */
   claim(holder: string, leaseMs: number): Promise<Claim | null>;
   /** Makes runs held by holders that are known to be gone claimable at once. Returns the run ids. */
   release(isGone: (holder: string) => boolean): Promise<readonly string[]>;
   /** Renews the lease and shows progress. `lost`: a later epoch holds it, stop. `cancelled`: somebody asked, stop and finish. */
-  heartbeat(claim: Claim, leaseMs: number, streams: readonly StreamResult[]): Promise<'held' | 'lost' | 'cancelled'>;
+  heartbeat(
+    claim: Claim,
+    leaseMs: number,
+    streams: readonly StreamResult[],
+  ): Promise<'held' | 'lost' | 'cancelled'>;
   /** Ends the run; false when it is no longer ours. */
   finish(claim: Claim, outcome: Outcome): Promise<boolean>;
-  /** Puts the run back into the queue for a later attempt; false when it is no longer ours. */
+  /**
+   * Puts the run back into the queue for a later attempt, or ends it as cancelled when that was asked for; false when
+   * it is no longer ours.
+   */
   retry(claim: Claim, at: Date, outcome: Pick<Outcome, 'streams' | 'error'>): Promise<boolean>;
   /** Queued: cancelled at once. Running: asked to stop. Ended: returned as it is. Throws `run_not_found`. */
   cancel(runId: string): Promise<Run>;
   get(runId: string): Promise<Run>;
   list(filter: RunFilter, page: PageRequest): Promise<Page<Run>>;
+  /** Adds a line to the run's log: scrubbed, cut to 2,000 characters; the newest 500 lines are kept. */
   log(runId: string, level: LogLine['level'], message: string): Promise<void>;
   /** Newest `limit` lines in order of time. */
   readLog(runId: string, limit: number): Promise<readonly LogLine[]>;
-  /** When the next queued run may start, for the runner's timer; null when nothing waits. */
+  /**
+   * When the next run may be claimed, for the runner's timer: a queued one when its time has come, a running one when
+   * its lease ends (so that a run whose holder dies is found). Null when there is neither.
+   */
   nextStart(): Promise<Date | null>;
   counts(): Promise<Readonly<Record<RunStatus, number>>>;
 }

@@ -1,0 +1,96 @@
+import type { Generated } from 'kysely';
+
+/** The tables of `store.db` as Kysely sees them. Times are milliseconds since 1970 (UTC); booleans are 0 or 1. */
+export interface Database {
+  readonly connectors: ConnectorRow;
+  readonly streams: StreamRow;
+  readonly secrets: SecretRow;
+  readonly runs: RunRow;
+  readonly run_counts: RunCountRow;
+  readonly run_log: RunLogRow;
+  readonly leases: LeaseRow;
+  readonly audit: AuditRow;
+}
+
+export interface ConnectorRow {
+  readonly name: string;
+  readonly type: string;
+  /** JSON; secrets are references. */
+  readonly config: string;
+  readonly schedule: string | null;
+  readonly timezone: string | null;
+  readonly enabled: number;
+  readonly description: string | null;
+  readonly created_at: number;
+  readonly updated_at: number;
+}
+
+export interface StreamRow {
+  readonly connector: string;
+  readonly position: number;
+  readonly name: string;
+  /** The Stream as declared, JSON. */
+  readonly declared: string;
+}
+
+export interface SecretRow {
+  readonly owner: string;
+  readonly key_id: string;
+  readonly sealed: Uint8Array;
+  readonly created_at: number;
+  readonly updated_at: number;
+}
+
+export interface RunRow {
+  readonly run_id: string;
+  readonly connector: string;
+  readonly trigger: string;
+  readonly status: string;
+  readonly attempt: number;
+  /** JSON array of stream names, or null for all. */
+  readonly only_streams: string | null;
+  readonly full_refresh: number;
+  readonly due_at: number | null;
+  readonly queued_at: number;
+  readonly started_at: number | null;
+  readonly finished_at: number | null;
+  readonly retry_at: number | null;
+  readonly cancel_requested: number;
+  /** Of the latest claim; null before the first. */
+  readonly epoch: number | null;
+  /** StreamResult[], JSON. One text and not rows of their own: it is always read and written whole, with each heartbeat. */
+  readonly streams: string;
+  /** ErrorView, JSON. */
+  readonly error: string | null;
+}
+
+export interface RunCountRow {
+  readonly status: string;
+  readonly runs: number;
+}
+
+export interface RunLogRow {
+  readonly run_id: string;
+  readonly line: number;
+  readonly at: number;
+  readonly level: string;
+  readonly message: string;
+}
+
+/** Rows are never deleted: an epoch that was given out once must not be given out again. */
+export interface LeaseRow {
+  readonly name: string;
+  readonly holder: string | null;
+  readonly epoch: number;
+  /** 0 when nobody holds it. */
+  readonly expires_at: number;
+}
+
+export interface AuditRow {
+  readonly id: Generated<number>;
+  readonly at: number;
+  readonly actor: string;
+  readonly action: string;
+  readonly subject: string;
+  readonly detail: string;
+}

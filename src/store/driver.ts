@@ -1,0 +1,101 @@
+import type BetterSqlite from 'better-sqlite3';
+import {
+  CompiledQuery,
+  type DatabaseConnection,
+  type Dialect,
+  type Driver,
+  type QueryResult,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+} from 'kysely';
+import { asStoreError } from './failure.ts';
+
+/**
+ * Kysely's SQLite dialect with three differences. Transactions begin IMMEDIATE: a deferred one that reads and then
+ * writes fails with SQLITE_BUSY when another process wrote in between, and no busy timeout helps. Statements
+ * are prepared once. What SQLite throws is classified here, the one place where it is met.
+ */
+export function sqliteDialect(db: BetterSqlite.Database, file: string): Dialect {
+  return {
+    createDriver: () => new SqliteDriver(db, file),
+    createQueryCompiler: () => new SqliteQueryCompiler(),
+    createAdapter: () => new SqliteAdapter(),
+    createIntrospector: (kysely) => new SqliteIntrospector(kysely),
+  };
+}
+
+class SqliteDriver implements Driver {
+  readonly #db: BetterSqlite.Database;
+  readonly #connection: SqliteConnection;
+
+  constructor(db: BetterSqlite.Database, file: string) {
+    this.#db = db;
+    this.#connection = new SqliteConnection(db, file);
+  }
+
+  async init(): Promise<void> {}
+
+  /** One connection; Kysely queues its users, because the adapter says that there is only one. */
+  async acquireConnection(): Promise<DatabaseConnection> {
+    return this.#connection;
+  }
+
+  async releaseConnection(): Promise<void> {}
+
+  async beginTransaction(): Promise<void> {
+    await this.#connection.executeQuery(CompiledQuery.raw('begin immediate'));
+  }
+
+  async commitTransaction(): Promise<void> {
+    await this.#connection.executeQuery(CompiledQuery.raw('commit'));
+  }
+
+  /** SQLite rolls back by itself on a full disk and its like; a second rollback would hide that error behind its own. */
+  async rollbackTransaction(): Promise<void> {
+    if (this.#db.inTransaction) await this.#connection.executeQuery(CompiledQuery.raw('rollback'));
+  }
+
+  async destroy(): Promise<void> {
+    this.#db.close();
+  }
+}
+
+/** Above this the code makes texts that differ with every call, which a cache would only collect. */
+const STATEMENTS_MAX = 300;
+
+class SqliteConnection implements DatabaseConnection {
+  readonly #db: BetterSqlite.Database;
+  readonly #file: string;
+  readonly #statements = new Map<string, BetterSqlite.Statement<unknown[]>>();
+
+  constructor(db: BetterSqlite.Database, file: string) {
+    this.#db = db;
+    this.#file = file;
+  }
+
+  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
+    try {
+      const statement = this.#prepare(query.sql);
+      if (statement.reader) return { rows: statement.all(...query.parameters) as R[] };
+      const { changes } = statement.run(...query.parameters);
+      return { numAffectedRows: BigInt(changes), rows: [] };
+    } catch (error) {
+      throw asStoreError(error, this.#file);
+    }
+  }
+
+  /** Results of the store are pages, never streams. */
+  streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
+    throw new TypeError('The store has no streamed queries.');
+  }
+
+  #prepare(sql: string): BetterSqlite.Statement<unknown[]> {
+    const known = this.#statements.get(sql);
+    if (known) return known;
+    if (this.#statements.size >= STATEMENTS_MAX) this.#statements.clear();
+    const statement = this.#db.prepare<unknown[]>(sql);
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+}

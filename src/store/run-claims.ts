@@ -1,0 +1,233 @@
+import { type Kysely, sql, type Transaction } from 'kysely';
+import type { ErrorView } from '../core/errors.ts';
+import type { RunStatus } from '../core/model.ts';
+import type { Database, RunRow } from './database.ts';
+import { endCancelled, isActive, leaseOf } from './run-end.ts';
+import type { Claim, RunStore } from './store.ts';
+
+type ClaimStore = Pick<RunStore, 'claim' | 'release' | 'heartbeat' | 'finish' | 'retry' | 'nextStart'>;
+
+/**
+ * Who may work on which run. A claim is a lease on the connector and an epoch; the epoch in the run's row decides
+ * whose run it is, so a holder whose lease ran out keeps it until somebody else takes it, and not a moment longer.
+ */
+export function claimStore(db: Kysely<Database>, now: () => Date): ClaimStore {
+  return {
+    claim: (holder, leaseMs) =>
+      db.transaction().execute(async (trx) => {
+        const at = now();
+        for (;;) {
+          const run = await claimable(trx, at);
+          if (!run) return null;
+          if (run.cancel_requested === 0) return take(trx, run, { holder, leaseMs, at });
+          await endCancelled(trx, run, at); // one claimable run fewer: the loop ends
+        }
+      }),
+
+    release: (isGone) => db.transaction().execute((trx) => releaseGone(trx, isGone, now())),
+
+    heartbeat: (claim, leaseMs, streams) =>
+      db.transaction().execute(async (trx) => {
+        const run = await trx
+          .updateTable('runs')
+          .set({ streams: JSON.stringify(streams) })
+          .where('run_id', '=', claim.run_id)
+          .where('epoch', '=', claim.epoch)
+          .where('status', '=', 'running')
+          .returning('cancel_requested')
+          .executeTakeFirst();
+        if (!run) return 'lost';
+        await trx
+          .updateTable('leases')
+          .set({ expires_at: now().getTime() + leaseMs })
+          .where('name', '=', leaseOf(claim.connector))
+          .execute();
+        return run.cancel_requested === 1 ? 'cancelled' : 'held';
+      }),
+
+    finish: (claim, outcome) =>
+      db.transaction().execute((trx) => {
+        const { status, streams, error = null } = outcome;
+        return leave(trx, claim, {
+          status,
+          streams: JSON.stringify(streams),
+          error,
+          finished_at: now().getTime(),
+          retry_at: null,
+        });
+      }),
+
+    retry: (claim, at, outcome) =>
+      db.transaction().execute(async (trx) => {
+        const run = await heldRun(trx, claim);
+        if (!run) return false;
+        const streams = JSON.stringify(outcome.streams);
+        const { error = null } = outcome;
+        if (run.cancel_requested === 0) {
+          return leave(trx, claim, {
+            status: 'queued',
+            streams,
+            error,
+            attempt: run.attempt + 1,
+            retry_at: at.getTime(),
+          });
+        }
+        const left = await leave(trx, claim, { status: 'queued', streams, error });
+        await endCancelled(trx, { ...run, streams }, now());
+        return left;
+      }),
+
+    nextStart: async () => {
+      const { at } = await db
+        .selectFrom('runs')
+        .leftJoin('leases', (join) => join.on('leases.name', '=', sql<string>`'run/' || runs.connector`))
+        .select(
+          sql<number | null>`min(max(
+            case status when 'queued' then coalesce(retry_at, queued_at) else 0 end,
+            coalesce(leases.expires_at, 0)
+          ))`.as('at'),
+        )
+        .where(isActive)
+        .executeTakeFirstOrThrow();
+      return at === null ? null : new Date(at);
+    },
+  };
+}
+
+/** The oldest run that may start now and whose connector nobody holds. */
+async function claimable(trx: Transaction<Database>, at: Date): Promise<RunRow | undefined> {
+  return trx
+    .selectFrom('runs')
+    .selectAll('runs')
+    .leftJoin('leases', (join) => join.on('leases.name', '=', sql<string>`'run/' || runs.connector`))
+    .where(isActive)
+    .where(({ eb, or }) =>
+      or([eb('status', '=', 'running'), eb('retry_at', 'is', null), eb('retry_at', '<=', at.getTime())]),
+    )
+    .where(({ eb, or }) =>
+      or([eb('leases.expires_at', 'is', null), eb('leases.expires_at', '<=', at.getTime())]),
+    )
+    .orderBy('run_id')
+    .limit(1)
+    .executeTakeFirst();
+}
+
+interface Taking {
+  readonly holder: string;
+  readonly leaseMs: number;
+  readonly at: Date;
+}
+
+async function take(
+  trx: Transaction<Database>,
+  run: RunRow,
+  { holder, leaseMs, at }: Taking,
+): Promise<Claim> {
+  const epoch = await nextEpoch(trx, run.connector, at);
+  const lease = { holder, epoch, expires_at: at.getTime() + leaseMs };
+  await trx
+    .insertInto('leases')
+    .values({ name: leaseOf(run.connector), ...lease })
+    .onConflict((conflict) => conflict.column('name').doUpdateSet(lease))
+    .execute();
+  const recovered = run.status === 'running';
+  const attempt = run.attempt + (recovered ? 1 : 0);
+  await trx
+    .updateTable('runs')
+    .set({
+      status: 'running',
+      attempt,
+      epoch,
+      started_at: run.started_at ?? at.getTime(),
+      retry_at: null,
+      error: null,
+    })
+    .where('run_id', '=', run.run_id)
+    .execute();
+  return {
+    run_id: run.run_id,
+    connector: run.connector,
+    attempt,
+    epoch,
+    ...(run.only_streams === null ? {} : { streams: JSON.parse(run.only_streams) as readonly string[] }),
+    fullRefresh: run.full_refresh === 1,
+    recovered,
+  };
+}
+
+/**
+ * One more than the last, and never below the clock: the destination remembers the latest epoch too, and would
+ * refuse every claim after `store.db` was put back from a backup if epochs only counted up from what is in here.
+ */
+async function nextEpoch(trx: Transaction<Database>, connector: string, at: Date): Promise<number> {
+  const lease = await trx
+    .selectFrom('leases')
+    .select('epoch')
+    .where('name', '=', leaseOf(connector))
+    .executeTakeFirst();
+  return Math.max((lease?.epoch ?? 0) + 1, at.getTime());
+}
+
+async function releaseGone(
+  trx: Transaction<Database>,
+  isGone: (holder: string) => boolean,
+  at: Date,
+): Promise<readonly string[]> {
+  const held = await trx
+    .selectFrom('runs')
+    .innerJoin('leases', (join) => join.on('leases.name', '=', sql<string>`'run/' || runs.connector`))
+    .select(['run_id', 'leases.name as lease', 'leases.holder as holder'])
+    .where(isActive)
+    .where('status', '=', 'running')
+    .where('leases.expires_at', '>', at.getTime())
+    .orderBy('run_id')
+    .execute();
+  const gone = held.filter(({ holder }) => holder !== null && isGone(holder));
+  for (const { lease } of gone) {
+    await trx.updateTable('leases').set({ holder: null, expires_at: 0 }).where('name', '=', lease).execute();
+  }
+  return gone.map(({ run_id }) => run_id);
+}
+
+async function heldRun(trx: Transaction<Database>, claim: Claim): Promise<RunRow | undefined> {
+  return trx
+    .selectFrom('runs')
+    .selectAll()
+    .where('run_id', '=', claim.run_id)
+    .where('epoch', '=', claim.epoch)
+    .where('status', '=', 'running')
+    .executeTakeFirst();
+}
+
+interface Leaving {
+  readonly status: RunStatus;
+  /** StreamResult[], JSON. */
+  readonly streams: string;
+  readonly error: ErrorView | null;
+  readonly attempt?: number;
+  readonly finished_at?: number;
+  readonly retry_at?: number | null;
+}
+
+/** Writes how the holder leaves the run and gives the lease back; false and nothing written when it is no longer the holder's. */
+async function leave(
+  trx: Transaction<Database>,
+  claim: Claim,
+  { error, ...values }: Leaving,
+): Promise<boolean> {
+  const { numUpdatedRows } = await trx
+    .updateTable('runs')
+    .set({ ...values, error: error === null ? null : JSON.stringify(error) })
+    .where('run_id', '=', claim.run_id)
+    .where('epoch', '=', claim.epoch)
+    .where('status', '=', 'running')
+    .executeTakeFirst();
+  if (numUpdatedRows === 0n) return false;
+  await trx
+    .updateTable('leases')
+    .set({ holder: null, expires_at: 0 })
+    .where('name', '=', leaseOf(claim.connector))
+    .where('epoch', '=', claim.epoch)
+    .execute();
+  return true;
+}

@@ -1,0 +1,42 @@
+import type { ErrorView } from '../core/errors.ts';
+import type { Counts, Run, RunStatus, StreamResult, Trigger } from '../core/model.ts';
+import type { RunRow } from './database.ts';
+
+/** A row of `runs` as the outside sees it. */
+export function runView(row: RunRow): Run {
+  const streams = JSON.parse(row.streams) as readonly StreamResult[];
+  return {
+    run_id: row.run_id,
+    connector: row.connector,
+    trigger: row.trigger as Trigger,
+    status: row.status as RunStatus,
+    attempt: row.attempt,
+    queued_at: iso(row.queued_at),
+    ...(row.started_at === null ? {} : { started_at: iso(row.started_at) }),
+    ...(row.finished_at === null ? {} : { finished_at: iso(row.finished_at) }),
+    ...(row.started_at === null || row.finished_at === null
+      ? {}
+      : { duration_ms: row.finished_at - row.started_at }),
+    ...(row.retry_at === null ? {} : { retry_at: iso(row.retry_at) }),
+    totals: totalsOf(streams),
+    streams,
+    ...(row.error === null ? {} : { error: JSON.parse(row.error) as ErrorView }),
+  };
+}
+
+/** The counts of all streams together. */
+function totalsOf(streams: readonly StreamResult[]): Counts {
+  const totals = { rows_read: 0, rows_written: 0, rows_deleted: 0, rejects: 0, bytes_read: 0 };
+  for (const stream of streams) {
+    totals.rows_read += stream.rows_read;
+    totals.rows_written += stream.rows_written;
+    totals.rows_deleted += stream.rows_deleted;
+    totals.rejects += stream.rejects;
+    totals.bytes_read += stream.bytes_read;
+  }
+  return totals;
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}
