@@ -1,0 +1,62 @@
+/** What the connectors to SQL databases share: names, sentences, look-back windows. */
+
+import { MillraceError } from '../core/errors.ts';
+
+/**
+ * Text from a source as it may stand in a sentence of ours: no control or bidirectional characters, on one line,
+ * at most `max` characters.
+ */
+export function plain(text: string, max: number): string {
+  const clean = text
+    .replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ')
+    .trim()
+    .replace(/[.\s]+$/, '');
+  return clean.length > max ? `${clean.slice(0, max - 1).trimEnd()}…` : clean;
+}
+
+/** A valid stream name made from a table's: letters, digits and `_`, at most 63, not in `taken`. */
+export function streamName(table: string, taken: ReadonlySet<string> = new Set()): string {
+  const base =
+    table
+      .normalize('NFKD')
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9_]+/g, '_')
+      .replace(/^[^a-z]+/, '')
+      .replace(/_+$/, '')
+      .slice(0, 63) || 'stream';
+  if (!taken.has(base)) return base;
+  for (let n = 2; ; n++) {
+    const name = `${base.slice(0, 62 - String(n).length)}_${n}`;
+    if (!taken.has(name)) return name;
+  }
+}
+
+/** A look-back window: a span of time, or a distance between numbers as its decimal text. */
+export type Lookback =
+  | { readonly kind: 'time'; readonly ms: number }
+  | { readonly kind: 'number'; readonly by: string };
+
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** `"5m"` or `500` as a window. Throws `invalid_config`. */
+export function parseLookback(value: string | number): Lookback {
+  if (typeof value === 'number') {
+    if (Number.isFinite(value) && value >= 0) return { kind: 'number', by: decimalText(value) };
+  } else {
+    const match = /^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$/.exec(value);
+    const unit = unitMs[match?.[2] ?? ''];
+    if (match && unit !== undefined) return { kind: 'time', ms: Math.round(Number(match[1]) * unit) };
+  }
+  throw new MillraceError(
+    'invalid_config',
+    `The lookback ${JSON.stringify(value).slice(0, 60)} cannot be used.`,
+    {
+      hint: 'Write a duration such as "5m", "2h" or "1d" for time cursors, or a number such as 1000 for numeric ones.',
+    },
+  );
+}
+
+function decimalText(value: number): string {
+  const text = String(value);
+  return text.includes('e') ? BigInt(Math.round(value)).toString() : text;
+}
