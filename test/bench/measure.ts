@@ -1,0 +1,150 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import type { EmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
+import { compareLanded } from './compare.ts';
+import { startBenched } from './millrace.ts';
+import { runCeiling, runPipe } from './processes.ts';
+import { changeOnePercent, type TableName } from './tables.ts';
+
+/** What was measured of one table, medians over the rounds; times in ms, memory in MB. */
+export interface TableResult {
+  readonly table: TableName;
+  readonly rows: number;
+  /** Rows a second, as the caller sees it: from the call of `sync_connector` to the answer. */
+  readonly millrace: number;
+  /** Rows a second by the run's own duration. */
+  readonly millraceOwn: number;
+  readonly ceiling: number;
+  /** Null without psql and sqlite3. */
+  readonly pipe: number | null;
+  readonly nothingMs: number;
+  readonly nothingOwnMs: number;
+  readonly changedRows: number;
+  readonly changedMs: number;
+  readonly healthP99Ms: number;
+  readonly healthCalls: number;
+  readonly peakMb: number | null;
+}
+
+interface Round {
+  readonly millraceMs: number;
+  readonly ownMs: number;
+  readonly ceilingMs: number;
+  readonly pipeMs: number | null;
+  readonly nothing: readonly { readonly outsideMs: number; readonly ownMs: number }[];
+  readonly changedMs: number;
+  readonly changedRows: number;
+  readonly health: readonly number[];
+  readonly peakMb: number | null;
+}
+
+export interface Plan {
+  readonly rows: number;
+  readonly rounds: number;
+  readonly pipe: boolean;
+  /** Puts the source into its first state. */
+  readonly fill: () => Promise<void>;
+  readonly note: (text: string) => void;
+}
+
+/**
+ * One table, measured in rounds. Each round runs every contender once, in turns: a machine that is slow for a
+ * minute is slow for all. Each round begins with the source
+ * as it was made.
+ */
+export async function measureTable(
+  source: EmbeddedPostgres,
+  table: TableName,
+  plan: Plan,
+): Promise<TableResult> {
+  const rounds: Round[] = [];
+  for (let i = 0; i < plan.rounds; i++) {
+    plan.note(`${table}: round ${i + 1} of ${plan.rounds}`);
+    await plan.fill();
+    rounds.push(await measureRound(source, table, plan));
+  }
+  const perSecond = (ms: number): number => plan.rows / (ms / 1000);
+  const health = rounds.flatMap((round) => round.health);
+  const nothing = rounds.flatMap((round) => round.nothing);
+  const pipes = rounds.flatMap((round) => (round.pipeMs === null ? [] : [round.pipeMs]));
+  const peaks = rounds.flatMap((round) => (round.peakMb === null ? [] : [round.peakMb]));
+  return {
+    table,
+    rows: plan.rows,
+    millrace: perSecond(median(rounds.map((round) => round.millraceMs))),
+    millraceOwn: perSecond(median(rounds.map((round) => round.ownMs))),
+    ceiling: perSecond(median(rounds.map((round) => round.ceilingMs))),
+    pipe: pipes.length > 0 ? perSecond(median(pipes)) : null,
+    nothingMs: median(nothing.map((run) => run.outsideMs)),
+    nothingOwnMs: median(nothing.map((run) => run.ownMs)),
+    changedRows: rounds[0]?.changedRows ?? 0,
+    changedMs: median(rounds.map((round) => round.changedMs)),
+    healthP99Ms: quantile(health, 0.99),
+    healthCalls: health.length,
+    // The worst round, not the median: a bound on memory holds always or not at all.
+    peakMb: peaks.length > 0 ? Math.max(...peaks) : null,
+  };
+}
+
+async function measureRound(source: EmbeddedPostgres, table: TableName, plan: Plan): Promise<Round> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-bench-'));
+  const client = new pg.Client({ connectionString: source.url });
+  await client.connect();
+  try {
+    await client.query('CHECKPOINT');
+    const ceilingFile = join(folder, 'ceiling.db');
+    const ceiling = await runCeiling(source.url, table, ceilingFile);
+    const pipe = plan.pipe ? await runPipe(source.url, table, join(folder, 'pipe.db')) : null;
+    await using millrace = await startBenched(source, join(folder, 'data'));
+    const full = await millrace.sync(table, { health: true });
+    same(plan.rows, {
+      ceiling: ceiling.rows,
+      pipe: pipe?.rows ?? plan.rows,
+      millrace: full.run.totals.rows_written,
+    });
+    compareLanded(table, ceilingFile, join(folder, 'data', 'warehouse.db'));
+    const nothing = [];
+    for (let i = 0; i < 3; i++) {
+      const { run, outsideMs } = await millrace.sync(table);
+      same(0, { written: run.totals.rows_written });
+      nothing.push({ outsideMs, ownMs: run.duration_ms ?? Number.NaN });
+    }
+    const changedRows = await changeOnePercent(client, table);
+    const changed = await millrace.sync(table);
+    same(changedRows, { written: changed.run.totals.rows_written });
+    return {
+      millraceMs: full.outsideMs,
+      ownMs: full.run.duration_ms ?? Number.NaN,
+      ceilingMs: ceiling.ms,
+      pipeMs: pipe?.ms ?? null,
+      nothing,
+      changedMs: changed.outsideMs,
+      changedRows,
+      health: full.health,
+      peakMb: millrace.peakMemoryMb(),
+    };
+  } finally {
+    await client.end();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** A contender that did less work would be faster: then there is nothing to compare. */
+function same(wanted: number, got: Readonly<Record<string, number>>): void {
+  for (const [name, rows] of Object.entries(got)) {
+    if (rows !== wanted) throw new Error(`${name}: ${rows} rows where ${wanted} were to be.`);
+  }
+}
+
+/** The middle one; of an even number the lower of the two in the middle. */
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** The smallest value that at least that share of the values do not exceed. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN;
+}

@@ -1,0 +1,68 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { TABLES, type TableName } from './tables.ts';
+
+/** Seconds that another program took to move the table into a new SQLite file. */
+export interface Timing {
+  readonly rows: number;
+  readonly ms: number;
+}
+
+/** The bare loop, in a process of its own. */
+export async function runCeiling(url: string, table: TableName, file: string): Promise<Timing> {
+  const script = fileURLToPath(new URL('./ceiling.ts', import.meta.url));
+  const child = spawn(process.execPath, [script, table, file], {
+    env: { ...process.env, BENCH_URL: url },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let out = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    out += chunk;
+  });
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  if (code !== 0) throw new Error(`The ceiling ended with exit code ${code}.`);
+  return JSON.parse(out) as Timing;
+}
+
+/** Which of the two command line tools are missing here. */
+export function missingTools(): readonly string[] {
+  return ['psql', 'sqlite3'].filter(
+    (tool) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).status !== 0,
+  );
+}
+
+/** `psql … COPY csv | sqlite3 .import`: what a person would type. NULLs arrive as empty texts; it is only about time. */
+export async function runPipe(url: string, table: TableName, file: string): Promise<Timing> {
+  const made = spawnSync('sqlite3', [file, `CREATE TABLE ${table} (${TABLES[table].sqlite})`], {
+    stdio: 'inherit',
+  });
+  if (made.status !== 0) throw new Error('sqlite3 could not make the table.');
+  const line = `psql "$BENCH_URL" -qc "COPY ${table} TO STDOUT (FORMAT csv)" | sqlite3 -csv "$BENCH_FILE" ".import /dev/stdin ${table}"`;
+  const began = performance.now();
+  const shell = spawn('bash', ['-o', 'pipefail', '-c', line], {
+    env: { ...process.env, BENCH_URL: url, BENCH_FILE: file },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  const code = await new Promise<number | null>((resolve) => shell.once('close', resolve));
+  const ms = performance.now() - began;
+  if (code !== 0) throw new Error(`The pipe ended with exit code ${code}.`);
+  const counted = spawnSync('sqlite3', [file, `SELECT count(*) FROM ${table}`], { encoding: 'utf8' });
+  return { rows: Number(counted.stdout.trim()), ms };
+}
+
+/** Most memory a process and its children have ever held, in MB (10^6 bytes); null where the system does not say. */
+export function peakMemoryMb(pid: number): number | null {
+  try {
+    const own = Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+    return childrenOf(pid).reduce((sum, child) => sum + (peakMemoryMb(child) ?? 0), (own * 1024) / 1e6);
+  } catch {
+    return null;
+  }
+}
+
+function childrenOf(pid: number): readonly number[] {
+  return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+    readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+  );
+}

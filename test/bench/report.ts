@@ -1,0 +1,105 @@
+import { availableParallelism } from 'node:os';
+import { styleText } from 'node:util';
+import type { TableResult } from './measure.ts';
+
+/** The results as a person wants to read them: one column a table, what is wanted beside what was measured. */
+export function reportText(results: readonly TableResult[], server: string): string {
+  const sizes = [...new Set(results.map((result) => result.rows))];
+  const machine = `Node ${process.versions.node} · ${availableParallelism()} cores · ${process.platform}-${process.arch}`;
+  return [
+    `PostgreSQL ${server} → SQLite · ${machine}`,
+    ...sizes.flatMap((rows) =>
+      section(
+        rows,
+        results.filter((result) => result.rows === rows),
+      ),
+    ),
+    ...(sizes.length > 1 ? growth(results) : []),
+  ].join('\n');
+}
+
+interface Line {
+  readonly label: string;
+  readonly show: (result: TableResult) => string;
+  readonly wanted?: { readonly text: string; readonly met: (result: TableResult) => boolean };
+}
+
+function section(rows: number, results: readonly TableResult[]): readonly string[] {
+  const heads = results.map(({ table }) => `${table} (${table === 'narrow' ? 4 : 13} columns)`);
+  return [
+    '',
+    row(styleText('bold', `${count(rows)} rows`), `${count(rows)} rows`.length, heads),
+    ...LINES.map((line) => lineText(line, results)),
+  ];
+}
+
+const LINES: readonly Line[] = [
+  { label: 'full load, rows/s', show: () => '' },
+  { label: '  Millrace, as its caller sees it', show: (r) => count(r.millrace) },
+  { label: '  Millrace, by its own clock', show: (r) => count(r.millraceOwn) },
+  { label: '  (a) bare loop, one thread', show: (r) => count(r.ceiling) },
+  { label: '  (b) psql | sqlite3 .import', show: (r) => (r.pipe === null ? 'not measured' : count(r.pipe)) },
+  {
+    label: '  Millrace / (a)',
+    show: (r) => (r.millrace / r.ceiling).toFixed(2),
+    wanted: { text: 'at least 0.80', met: (r) => r.millrace >= 0.8 * r.ceiling },
+  },
+  {
+    label: '  Millrace / (b)',
+    show: (r) => (r.pipe === null ? '–' : (r.millrace / r.pipe).toFixed(2)),
+    wanted: {
+      text: 'above 1.00, wide at least 0.90',
+      met: (r) =>
+        r.pipe === null || (r.table === 'narrow' ? r.millrace > r.pipe : r.millrace >= 0.9 * r.pipe),
+    },
+  },
+  { label: 'incremental run', show: () => '' },
+  {
+    label: '  nothing new',
+    show: (r) => `${r.nothingMs.toFixed(0)} ms`,
+    wanted: { text: 'under 100 ms', met: (r) => r.nothingMs < 100 },
+  },
+  { label: '  1 % changed', show: (r) => `${r.changedMs.toFixed(0)} ms (${count(r.changedRows)} rows)` },
+  {
+    label: 'most memory, whole process',
+    show: (r) => (r.peakMb === null ? 'not known here' : `${r.peakMb.toFixed(0)} MB`),
+    wanted: { text: 'under 250 MB', met: (r) => r.peakMb === null || r.peakMb < 250 },
+  },
+  {
+    label: 'get_health meanwhile, p99',
+    show: (r) => `${r.healthP99Ms.toFixed(1)} ms of ${count(r.healthCalls)}`,
+    wanted: { text: 'under 50 ms', met: (r) => r.healthP99Ms < 50 },
+  },
+];
+
+function lineText(line: Line, results: readonly TableResult[]): string {
+  const cells = results.map(line.show);
+  if (!line.wanted) return row(line.label, line.label.length, cells).trimEnd();
+  const met = results.every(line.wanted.met);
+  const verdict = styleText(met ? 'green' : 'red', `${met ? '✓' : '✗'} ${line.wanted.text}`);
+  return `${row(line.label, line.label.length, cells)}   ${verdict}`;
+}
+
+/** How much more memory the largest table took than the smallest. */
+function growth(results: readonly TableResult[]): readonly string[] {
+  const tables = [...new Set(results.map((result) => result.table))];
+  const texts = tables.flatMap((table) => {
+    const own = results.filter((result) => result.table === table).sort((a, b) => a.rows - b.rows);
+    const [small, large] = [own[0], own.at(-1)];
+    if (!small?.peakMb || !large?.peakMb) return [];
+    const [from, to] = [small, large].map(
+      (result) => `${result.peakMb?.toFixed(0)} MB at ${count(result.rows)}`,
+    );
+    return [`  ${table}: ${from}, ${to} rows (×${(large.peakMb / small.peakMb).toFixed(2)})`];
+  });
+  return texts.length > 0 ? ['', 'memory as tables grow', ...texts] : [];
+}
+
+/** `width` is what `label` takes on the screen, which colours do not. */
+function row(label: string, width: number, cells: readonly string[]): string {
+  return label + ' '.repeat(Math.max(1, 36 - width)) + cells.map((cell) => cell.padStart(24)).join('');
+}
+
+function count(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
