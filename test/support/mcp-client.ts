@@ -1,0 +1,211 @@
+import { fileURLToPath } from 'node:url';
+import { Client as ModernClient } from '@modelcontextprotocol/client';
+import { StdioClientTransport as ModernTransport } from '@modelcontextprotocol/client/stdio';
+import { Client as LegacyClient } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport as LegacyTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+
+/** `modern`: protocol 2026-07-28 and no fallback. `legacy`: the 2025 protocols, through the SDK that clients of then use. */
+export type Generation = 'modern' | 'legacy';
+
+export const GENERATIONS: readonly Generation[] = ['modern', 'legacy'];
+
+export interface ConnectOptions {
+  readonly generation: Generation;
+  /** Sent as `--data-dir`. */
+  readonly dataDir: string;
+  /** Further arguments of `millrace`. */
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Another program than this checkout's Millrace: command first, then its arguments. Nothing is added to it. */
+  readonly command?: readonly [string, ...string[]];
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  readonly timeoutMs?: number;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+export interface Progress {
+  readonly progress: number;
+  readonly total?: number | undefined;
+  readonly message?: string | undefined;
+}
+
+/** What a tool answered. `structured` is `{}` when there was none. */
+export interface Reply {
+  readonly text: string;
+  readonly structured: Readonly<Record<string, unknown>>;
+  readonly isError: boolean;
+}
+
+export interface ListedTool {
+  readonly name: string;
+  readonly title?: string | undefined;
+  readonly description?: string | undefined;
+  readonly inputSchema: Readonly<Record<string, unknown>>;
+  readonly outputSchema?: Readonly<Record<string, unknown>> | undefined;
+  readonly annotations?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** A real client with its own server process; disposing closes the client and ends the process. */
+export interface MillraceClient extends AsyncDisposable {
+  readonly pid: number;
+  readonly protocolVersion: string;
+  readonly instructions: string;
+  listTools(): Promise<readonly ListedTool[]>;
+  /** Both clients check `structuredContent` against the tool's output schema and reject when it does not fit. */
+  call(name: string, args?: Readonly<Record<string, unknown>>, options?: CallOptions): Promise<Reply>;
+  /** The structured answer of a call that has to succeed. */
+  must<T = Readonly<Record<string, unknown>>>(
+    name: string,
+    args?: Readonly<Record<string, unknown>>,
+    options?: CallOptions,
+  ): Promise<T>;
+  /** Everything the server wrote to stderr so far. */
+  stderr(): string;
+  close(): Promise<void>;
+}
+
+const MAIN = process.env['MILLRACE_TEST_DIST'] ? '../../dist/main.js' : '../../src/main.ts';
+const CALL_TIMEOUT_MS = 60_000;
+const CLIENT_INFO = { name: 'millrace-test', version: '1.0.0' };
+
+/**
+ * Starts Millrace on a data folder and connects a client of one generation to it. Lists the tools once, because
+ * a client checks structured answers only against schemas that it has seen.
+ */
+export async function connectMillrace(options: ConnectOptions): Promise<MillraceClient> {
+  const [command, ...args] = options.command ?? [
+    process.execPath,
+    fileURLToPath(new URL(MAIN, import.meta.url)),
+    '--data-dir',
+    options.dataDir,
+    ...(options.args ?? []),
+  ];
+  const env = { ...definedOnly(process.env), ...options.env };
+  const server = { command, args, env, stderr: 'pipe' as const };
+  const wired = options.generation === 'modern' ? modern(server) : legacy(server);
+  const said = collect(wired.stderr);
+  try {
+    await wired.connect();
+    await wired.listTools();
+  } catch (error) {
+    await wired.close();
+    throw new Error(`no ${options.generation} connection: ${String(error)}\n${said()}`);
+  }
+  const call: MillraceClient['call'] = async (name, given = {}, callOptions = {}) => {
+    return replyOf(await wired.call({ name, arguments: { ...given } }, callOptions));
+  };
+  return {
+    pid: wired.pid() ?? -1,
+    protocolVersion: wired.protocolVersion() ?? '',
+    instructions: wired.instructions() ?? '',
+    listTools: wired.listTools,
+    call,
+    async must(name, given, callOptions) {
+      const reply = await call(name, given, callOptions);
+      if (reply.isError) throw new Error(`${name} failed: ${reply.text}\n${said()}`);
+      return reply.structured as never;
+    },
+    stderr: said,
+    close: wired.close,
+    [Symbol.asyncDispose]: wired.close,
+  };
+}
+
+interface Server {
+  readonly command: string;
+  readonly args: string[];
+  readonly env: Record<string, string>;
+  readonly stderr: 'pipe';
+}
+
+/** What both generations of client can do, under one name each. */
+interface Wired {
+  readonly stderr: NodeJS.EventEmitter | null;
+  connect(): Promise<void>;
+  listTools(): Promise<readonly ListedTool[]>;
+  call(
+    params: { name: string; arguments: Record<string, unknown> },
+    options: CallOptions,
+  ): Promise<Readonly<Record<string, unknown>>>;
+  pid(): number | null | undefined;
+  protocolVersion(): string | undefined;
+  instructions(): string | undefined;
+  close(): Promise<void>;
+}
+
+function modern(server: Server): Wired {
+  const transport = new ModernTransport(server);
+  const client = new ModernClient(CLIENT_INFO, { versionNegotiation: { mode: { pin: '2026-07-28' } } });
+  return {
+    stderr: transport.stderr,
+    connect: () => client.connect(transport),
+    listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
+    call: (params, options) => client.callTool(params, requestOptions(options)),
+    pid: () => transport.pid,
+    protocolVersion: () => client.getNegotiatedProtocolVersion(),
+    instructions: () => client.getInstructions(),
+    close: () => client.close(),
+  };
+}
+
+function legacy(server: Server): Wired {
+  const transport = new LegacyTransport(server);
+  const client = new LegacyClient(CLIENT_INFO);
+  let negotiated: string | undefined;
+  // The client offers the version it agreed on to any transport that wants to know; it keeps no getter for it.
+  Object.assign(transport, {
+    setProtocolVersion: (version: string) => {
+      negotiated = version;
+    },
+  });
+  return {
+    stderr: transport.stderr,
+    connect: () => client.connect(transport),
+    listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
+    call: (params, options) => client.callTool(params, undefined, requestOptions(options)),
+    pid: () => transport.pid,
+    protocolVersion: () => negotiated,
+    instructions: () => client.getInstructions(),
+    close: () => client.close(),
+  };
+}
+
+interface RequestOptions {
+  timeout: number;
+  signal?: AbortSignal;
+  onprogress?: (progress: Progress) => void;
+}
+
+function requestOptions(options: CallOptions): RequestOptions {
+  return {
+    timeout: options.timeoutMs ?? CALL_TIMEOUT_MS,
+    ...(options.signal ? { signal: options.signal } : {}),
+    ...(options.onProgress ? { onprogress: options.onProgress } : {}),
+  };
+}
+
+function replyOf(result: Readonly<Record<string, unknown>>): Reply {
+  const content = (result['content'] ?? []) as readonly { readonly text?: string }[];
+  return {
+    text: content.map((part) => part.text ?? '').join('\n'),
+    structured: (result['structuredContent'] ?? {}) as Readonly<Record<string, unknown>>,
+    isError: result['isError'] === true,
+  };
+}
+
+function collect(stream: NodeJS.EventEmitter | null): () => string {
+  let said = '';
+  stream?.on('data', (chunk: Buffer) => {
+    said += chunk.toString('utf8');
+  });
+  return () => said;
+}
+
+function definedOnly(env: NodeJS.ProcessEnv): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+}
