@@ -34,6 +34,10 @@ export async function openStore({ file, now, random }: StoreOptions): Promise<St
     runs: runStore(db, { now, random }),
     audit: auditStore(db, now),
     sizeBytes: () => sizeOf(file) + sizeOf(`${file}-wal`),
+    integrity: async () => {
+      const found = sqlite.pragma('quick_check(1)', { simple: true }) as string;
+      return found === 'ok' ? null : found;
+    },
     [Symbol.asyncDispose]: () => db.destroy(),
   };
 }

@@ -18,6 +18,8 @@ export interface Store extends AsyncDisposable {
   readonly audit: AuditStore;
   /** Bytes on disk, write-ahead log included. */
   sizeBytes(): number;
+  /** Null when SQLite finds the file intact, else what it found first. Reads the whole file: for `doctor`. */
+  integrity(): Promise<string | null>;
 }
 
 export interface ConnectorRecord extends Connector {

@@ -1,0 +1,325 @@
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { MillraceError } from './core/errors.ts';
+import { nearest, suggestion } from './core/nearest.ts';
+
+const milliseconds = (least: number, most: number) => z.number().int().min(least).max(most);
+const hostRule = z.string().min(1).max(300);
+
+/** The section `millrace` of the config file: every option with its default. */
+const section = z.strictObject({
+  dataDir: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Folder for what Millrace keeps; relative to the config file.'),
+  runs: z
+    .strictObject({
+      concurrent: z.number().int().min(1).max(32).default(2).describe('Runs at one time.'),
+      attempts: z
+        .number()
+        .int()
+        .min(1)
+        .max(20)
+        .default(3)
+        .describe('Attempts of a run before it has failed.'),
+      backoffMs: z
+        .tuple([milliseconds(1, 3_600_000), milliseconds(1, 86_400_000)])
+        .refine(([first, most]) => first <= most, 'the first wait may not be above the longest')
+        .default([1_000, 60_000])
+        .describe('First and longest wait between attempts.'),
+      timeoutMs: milliseconds(1_000, 604_800_000)
+        .default(7_200_000)
+        .describe('Longest duration of one attempt.'),
+    })
+    .prefault({}),
+  network: z
+    .strictObject({
+      allow: z
+        .array(hostRule)
+        .max(1_000)
+        .default([])
+        .describe('When set, the only hosts that connectors may reach.'),
+    })
+    .prefault({}),
+  secrets: z
+    .strictObject({
+      env: z
+        .array(z.string().min(1).max(200))
+        .max(1_000)
+        .default(['MILLRACE_*'])
+        .describe('Environment variables that a reference may name.'),
+      files: z
+        .array(z.string().refine(isAbsolute, 'an absolute path'))
+        .max(1_000)
+        .default([])
+        .describe('Files and folders that a reference may name.'),
+      literals: z
+        .enum(['accept', 'reject'])
+        .default('accept')
+        .describe('What happens to a credential given in clear.'),
+    })
+    .prefault({}),
+  query: z
+    .strictObject({
+      timeoutMs: milliseconds(100, 600_000).default(10_000).describe('Longest duration of a query.'),
+      maxRows: z.number().int().min(1).max(100_000).default(1_000).describe('Most rows of an answer.'),
+      maxBytes: z
+        .number()
+        .int()
+        .min(1_000)
+        .max(10_000_000)
+        .default(25_000)
+        .describe('Most bytes of an answer.'),
+    })
+    .prefault({}),
+  connectors: z
+    .array(z.record(z.string(), z.unknown()))
+    .max(10_000)
+    .default([])
+    .describe('Connectors, as `register_connector` takes them.'),
+});
+
+/** Options of the contract that nothing here uses yet. Accepted, they would seem to do something. */
+const NOT_YET = ['http', 'breaker', 'scheduler', 'runs.keepDays', 'network.allowPrivateHttp'];
+
+/** What the program was told: the file's section, with defaults, and the flags. */
+export interface Config extends Readonly<Omit<z.output<typeof section>, 'dataDir'>> {
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly readOnly: boolean;
+  readonly logLevel: LogLevel;
+  /** Absolute path of the file it came from; null without one. */
+  readonly file: string | null;
+}
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface ConfigSources {
+  readonly flags: {
+    readonly config?: string;
+    readonly dataDir?: string;
+    readonly readOnly?: boolean;
+    readonly logLevel?: string;
+  };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** What relative paths of flags and environment are relative to; the working directory when absent. */
+  readonly cwd?: string;
+  readonly home?: string;
+  readonly platform?: NodeJS.Platform;
+}
+
+/**
+ * Flags before environment (`MILLRACE_CONFIG`, `MILLRACE_DATA_DIR`) before file before default. Throws `invalid_config`
+ * that names the option and, for an unknown one, the nearest known.
+ */
+export function loadConfig(sources: ConfigSources): Config {
+  const { flags, env, cwd = process.cwd(), home = homedir() } = sources;
+  const named = flags.config ?? env['MILLRACE_CONFIG'];
+  const file = named === undefined || named === '' ? null : fromHome(named, cwd, home);
+  const { dataDir: fromFile, ...options } = parseSection(file === null ? {} : readSection(file));
+  const fromOutside = flags.dataDir ?? (env['MILLRACE_DATA_DIR'] || undefined);
+  const dataDir =
+    fromOutside !== undefined
+      ? fromHome(fromOutside, cwd, home)
+      : fromFile !== undefined && file !== null
+        ? fromHome(fromFile, dirname(file), home)
+        : systemDataDir({ env, home, platform: sources.platform ?? process.platform });
+  return {
+    ...options,
+    dataDir,
+    readOnly: flags.readOnly ?? false,
+    logLevel: logLevel(flags.logLevel ?? 'info'),
+    file,
+  };
+}
+
+function logLevel(name: string): LogLevel {
+  const level = LOG_LEVELS.find((known) => known === name);
+  if (level) return level;
+  throw new MillraceError('invalid_config', `There is no log level "${name.slice(0, 40)}".`, {
+    hint: `${suggestion(name, LOG_LEVELS)} Levels: ${LOG_LEVELS.join(', ')}.`,
+  });
+}
+
+/** JSON knows no shell that would have replaced the `~`. */
+function fromHome(path: string, base: string, home: string): string {
+  return path === '~' || path.startsWith('~/') ? join(home, path.slice(2)) : resolve(base, path);
+}
+
+interface System {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly home: string;
+  readonly platform: NodeJS.Platform;
+}
+
+/** The system's own place for an application's data. Ten lines, where `env-paths` would add four more kinds of folder. */
+function systemDataDir({ env, home, platform }: System): string {
+  if (platform === 'win32') return join(env['LOCALAPPDATA'] || join(home, 'AppData', 'Local'), 'Millrace');
+  if (platform === 'darwin') return join(home, 'Library', 'Application Support', 'Millrace');
+  const xdg = env['XDG_DATA_HOME'];
+  // The XDG specification: a relative path there is to be ignored.
+  return join(xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.local', 'share'), 'millrace');
+}
+
+/** The `millrace` key of the file; `mcpServers` beside it belongs to clients. */
+function readSection(file: string): unknown {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    throw new MillraceError('invalid_config', `The config file ${file} cannot be read (${code}).`, {
+      hint: 'Name a file that is there with `--config FILE` or MILLRACE_CONFIG, or leave both out to run on defaults.',
+      who: 'person',
+    });
+  }
+  const whole = parseJson(text, file);
+  if (typeof whole !== 'object' || whole === null || Array.isArray(whole)) {
+    throw badFile(
+      file,
+      'does not hold a JSON object',
+      'Begin with { "millrace": {} }; mcp.config.example.json shows every option.',
+    );
+  }
+  const { millrace = {}, mcpServers: _client, ...others } = whole as Record<string, unknown>;
+  const stray = Object.keys(others)[0];
+  if (stray !== undefined) throw unknownOption(file, stray, ['millrace', 'mcpServers', ...OPTIONS]);
+  return millrace;
+}
+
+function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^\ufeff/, ''));
+  } catch (error) {
+    // V8 quotes the text around the mistake, and a password may stand there: only the place is taken from it.
+    const position = /position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1];
+    const before = position === undefined ? null : text.slice(0, Number(position)).split('\n');
+    const where =
+      before === null ? '' : ` at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
+    throw badFile(
+      file,
+      `is not JSON${where}`,
+      'Look there for a missing comma or quote; comments and a comma after the last item are not JSON.',
+    );
+  }
+}
+
+function parseSection(input: unknown): z.output<typeof section> {
+  const result = section.safeParse(input, { reportInput: false });
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const path = (issue?.path ?? []).map(String);
+  if (issue?.code === 'unrecognized_keys') {
+    const option = [...path, issue.keys[0] ?? ''].join('.');
+    if (NOT_YET.includes(option)) {
+      throw new MillraceError(
+        'invalid_config',
+        `The option millrace.${option} is not served by this version.`,
+        {
+          hint: `Remove "${issue.keys[0]}" from the config file; nothing here would use it.`,
+          who: 'person',
+        },
+      );
+    }
+    throw unknownOption('millrace', option, OPTIONS);
+  }
+  throw new MillraceError(
+    'invalid_config',
+    `The option millrace${path.map((part) => `.${part}`).join('')} does not hold: ${issue?.message ?? 'wrong value'}.`,
+    {
+      hint: 'Correct it in the config file; mcp.config.example.json shows every option with its default.',
+      who: 'person',
+    },
+  );
+}
+
+/** Every option by its path, for finding what was meant. */
+const OPTIONS: readonly string[] = Object.entries(section.parse({}) as Record<string, unknown>)
+  .flatMap(([name, value]) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? [name, ...Object.keys(value).map((key) => `${name}.${key}`)]
+      : [name],
+  )
+  .concat('dataDir');
+
+/** By the whole path, then by the last part alone: `maxRows` at the top is meant for `query.maxRows`. */
+function unknownOption(where: string, option: string, known: readonly string[]): MillraceError {
+  const leaf = option.split('.').at(-1) ?? option;
+  const byLeaf = known.filter((path) => nearest(leaf, [path.split('.').at(-1) ?? path]).length > 0);
+  const parent = option.includes('.') ? option.slice(0, option.lastIndexOf('.') + 1) : '';
+  const sibling = nearest(
+    leaf,
+    known
+      .filter((path) => path.startsWith(parent) && !path.slice(parent.length).includes('.'))
+      .map((path) => path.slice(parent.length)),
+  )[0];
+  const meant = sibling !== undefined ? `${parent}${sibling}` : byLeaf[0];
+  return new MillraceError('invalid_config', `There is no option "${option}" (${where}).`, {
+    hint: `${meant === undefined ? `Options: ${known.join(', ')}.` : `Did you mean "${meant}"?`} mcp.config.example.json shows every option.`,
+    who: 'person',
+  });
+}
+
+function badFile(file: string, what: string, hint: string): MillraceError {
+  return new MillraceError('invalid_config', `The config file ${file} ${what}.`, { hint, who: 'person' });
+}
+
+/**
+ * Makes the data folder (0700) and sees that it can be written. A folder that is ours or empty is closed to others; one
+ * that holds other things is left as it is, our files in it are 0600. Throws `data_dir_unusable`.
+ */
+export function openDataDir(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    closeToOthers(dir);
+    const probe = join(dir, `.writable-${process.pid}`);
+    writeFileSync(probe, '', { mode: 0o600 });
+    rmSync(probe, { force: true });
+    if (existsSync(join(dir, 'store.db'))) accessSync(join(dir, 'store.db'), constants.R_OK | constants.W_OK);
+  } catch (error) {
+    throw unusable(dir, error);
+  }
+}
+
+function closeToOthers(dir: string): void {
+  if (process.platform === 'win32' || (statSync(dir).mode & 0o077) === 0) return;
+  const entries = readdirSync(dir);
+  if (entries.length > 0 && !entries.includes('store.db')) return;
+  if (statSync(dir).uid === process.getuid?.()) chmodSync(dir, 0o700);
+}
+
+function unusable(dir: string, error: unknown): MillraceError {
+  const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+  const other = 'or start with `--data-dir DIR` (or MILLRACE_DATA_DIR) naming another folder';
+  if (code === 'ENOSPC') {
+    return new MillraceError('disk_full', `No space is left for the data folder ${dir}.`, {
+      hint: `Free space there (\`df -h '${dir}'\`), ${other}.`,
+    });
+  }
+  const isFile = code === 'EEXIST' || code === 'ENOTDIR';
+  return new MillraceError(
+    'data_dir_unusable',
+    `The data folder ${dir} ${isFile ? 'is a file, or lies below one' : `cannot be made or written (${code})`}.`,
+    {
+      hint: isFile
+        ? `Move that file away, ${other}.`
+        : `Make it writable for this user: \`mkdir -p '${dir}' && chown "$(id -un)" '${dir}'\`, ${other}.`,
+      cause: error,
+    },
+  );
+}

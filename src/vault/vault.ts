@@ -1,0 +1,114 @@
+import { MillraceError } from '../core/errors.ts';
+import { Secret } from '../core/redact.ts';
+import { type KeyRing, readKeyRing } from './key-ring.ts';
+import { openValue, type SealedValue, sealValue } from './seal.ts';
+
+/** Where sealed values are kept; the store's SecretStore is one. */
+export interface SealedValues {
+  put(value: SealedValue): Promise<void>;
+  get(owner: string): Promise<SealedValue | null>;
+  list(prefix: string): Promise<readonly { readonly owner: string; readonly created_at: string }[]>;
+  remove(owner: string): Promise<boolean>;
+  keyIds(): Promise<readonly { readonly keyId: string; readonly secrets: number }[]>;
+}
+
+/** Seals and opens secrets. Owners are `secret/NAME` and `connector/<name>/<path>`. */
+export interface Vault {
+  /** No reference may read a file in it. */
+  readonly dataDir: string;
+  /** Seals a value without storing it: for what is stored together with its connector. Throws `secret_missing` without a key. */
+  seal(owner: string, value: string): SealedValue;
+  /** Seals and stores. */
+  put(owner: string, value: string): Promise<void>;
+  /** Throws `secret_missing`: not there, its key is not there, or it was changed or moved. */
+  open(owner: string): Promise<Secret>;
+  /** False when there was none. */
+  remove(owner: string): Promise<boolean>;
+  list(prefix: string): Promise<readonly { readonly owner: string; readonly created_at: string }[]>;
+  /** Keys that stored values need and that are not there, for `doctor` and `get_health`. */
+  missingKeys(): Promise<readonly { readonly keyId: string; readonly secrets: number }[]>;
+}
+
+export interface VaultOptions {
+  readonly dataDir: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly secrets: SealedValues;
+}
+
+/**
+ * Opens the vault; makes `master.key` on the first start. When secrets are stored and no key is there, none is made: the
+ * vault opens, what needs the lost key says which one, and a key that is put back finds everything as it was (a new key
+ * made in silence would split the secrets between two keys, n8n-io/n8n#22478). Throws `data_dir_unusable`, `invalid_config`.
+ */
+export async function openVault({ dataDir, env, secrets }: VaultOptions): Promise<Vault> {
+  const used = await secrets.keyIds();
+  const ring = readKeyRing({ dataDir, masterKey: env['MILLRACE_MASTER_KEY'], make: used.length === 0 });
+
+  const seal = (owner: string, value: string): SealedValue => {
+    if (!ring.active) throw noKey(used.map(({ keyId }) => keyId));
+    return sealValue(ring.active, owner, value);
+  };
+
+  return {
+    dataDir,
+    seal,
+    put: async (owner, value) => secrets.put(seal(owner, value)),
+    open: async (owner) => openSealed(ring, owner, await secrets.get(owner)),
+    remove: (owner) => secrets.remove(owner),
+    list: (prefix) => secrets.list(prefix),
+    missingKeys: async () => (await secrets.keyIds()).filter(({ keyId }) => !ring.keys.has(keyId)),
+  };
+}
+
+function openSealed(ring: KeyRing, owner: string, found: SealedValue | null): Secret {
+  if (!found) {
+    throw new MillraceError('secret_missing', `No secret is stored for ${ownerName(owner)}.`, {
+      hint: storeAgain(owner),
+    });
+  }
+  const key = ring.keys.get(found.keyId);
+  if (!key) {
+    throw new MillraceError(
+      'secret_missing',
+      `The secret of ${ownerName(owner)} was sealed with key ${found.keyId}, which is not here.`,
+      {
+        hint: `Put the master.key that holds key ${found.keyId} back into the data folder, or set MILLRACE_MASTER_KEY to that key, and restart. If it is lost: ${storeAgain(owner)}`,
+        who: 'administrator',
+      },
+    );
+  }
+  const value = openValue(key, { ...found, owner });
+  if (value === null) {
+    throw new MillraceError(
+      'secret_missing',
+      `The stored secret of ${ownerName(owner)} does not open: it was changed or moved in store.db.`,
+      {
+        hint: storeAgain(owner),
+      },
+    );
+  }
+  return new Secret(value);
+}
+
+function noKey(needed: readonly string[]): MillraceError {
+  return new MillraceError(
+    'secret_missing',
+    `Secrets are stored, but their key is not here (${needed.join(', ')}), so nothing can be sealed.`,
+    {
+      hint: 'Put master.key back into the data folder from a backup and restart. If it is lost, set MILLRACE_MASTER_KEY to a new key (`openssl rand -base64 32`), restart, and store the secrets again.',
+      who: 'administrator',
+    },
+  );
+}
+
+function ownerName(owner: string): string {
+  const [kind, name, ...path] = owner.split('/');
+  return kind === 'secret' ? `\${secret:${name ?? ''}}` : `"${path.join('/')}" of connector "${name ?? ''}"`;
+}
+
+function storeAgain(owner: string): string {
+  const [kind, name, ...path] = owner.split('/');
+  if (kind === 'secret')
+    return `\`millrace secret set ${name ?? ''}\` stores it; it reads the value from the terminal or from stdin.`;
+  return `give "${path.join('/')}" again with \`update_connector\` {"connector": "${name ?? ''}", "config": {…}}, best as a reference such as "\${secret:NAME}".`;
+}
