@@ -41,6 +41,7 @@ export function createConnectorService(context: Context): ConnectorService {
       const sealed = await context.secrets.seal(given.name, given.config, type.secrets);
       const record = await connectors.insert(
         connectorOf({ ...given, config: sealed.config, streams }),
+        sealed.sealed,
       );
       await context.audit.append({ actor: caller.actor, action: 'register_connector', subject: record.name, detail: { type: record.type, streams: streams.map((stream) => stream.name) } });
       const report = wanted ? await test(record.name, signal) : undefined;
@@ -85,16 +86,16 @@ export function createConnectorService(context: Context): ConnectorService {
       const change = validate(updateSchema, input, 'The change');
       const before = await connectors.get(change.connector);
       const type = connectorType(context, before.type);
-      const merged = change.config === undefined ? before.config : mergeConfig(before.config, change.config);
+      const merged = change.config === undefined ? before.config : context.secrets.unmask(mergeConfig(before.config, change.config), before.config, type.secrets);
       validate(type.config, merged, `The ${type.type} config`);
       const streams = changedStreams(before.streams, change);
       assertStreamNames(streams);
-      const sealed = change.config === undefined ? { config: before.config, warnings: [] } : await context.secrets.seal(before.name, merged, type.secrets);
+      const sealed = change.config === undefined ? { config: before.config, sealed: [], fields: [], warnings: [] } : await context.secrets.seal(before.name, merged, type.secrets);
       const { connector: _name, config: _config, streams: _streams, add_streams: _add, remove_streams: _remove, ...fields } = change;
       const after = connectorOf({ ...before, ...fields, enabled: fields.enabled ?? before.enabled, config: sealed.config, streams });
-      const changes = describeChanges(before, after);
+      const changes = [...describeChanges(before, after), ...sealed.fields.map((field) => `config.${field} sealed`)];
       if (changes.length === 0) return { connector: shownConnector(context, before), changes, warnings: sealed.warnings };
-      const record = await connectors.update(after);
+      const record = await connectors.update(after, sealed.sealed);
       await context.audit.append({ actor: caller.actor, action: 'update_connector', subject: record.name, detail: { changes } });
       const warnings = [...sealed.warnings, ...scheduleWarnings(record)];
       if (changes.some((sentence) => sentence.startsWith('config.'))) {
@@ -182,12 +183,12 @@ function afterRegistering(connector: Connector, report: CheckReport | undefined)
     : [{ tool: 'sync_connector', arguments: { connector: connector.name }, why: 'brings the rows here' }];
 }
 
-/** Fields given replace fields kept; null removes one; what was shown masked comes back masked and means "as it was". */
+/** Fields given replace fields kept; null removes one. */
 function mergeConfig(before: Connector['config'], change: Connector['config']): Record<string, unknown> {
   const merged: Record<string, unknown> = { ...before };
   for (const [key, value] of Object.entries(change)) {
     if (value === null) delete merged[key];
-    else if (!(typeof value === 'string' && value.includes('••••'))) merged[key] = value;
+    else merged[key] = value;
   }
   return merged;
 }

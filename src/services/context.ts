@@ -6,7 +6,7 @@ import type { Warehouse } from '../destinations/warehouse.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
 import type { Threads } from '../engine/threads.ts';
-import type { AuditStore, ConnectorRecord, ConnectorStore, RunStore } from '../store/store.ts';
+import type { AuditStore, ConnectorRecord, ConnectorStore, RunStore, SealedSecret } from '../store/store.ts';
 
 /** What the use cases work with; `app.ts` puts it together. */
 export interface Context {
@@ -35,14 +35,28 @@ export interface Settings {
 export interface SecretTools {
   /** References replaced by what they name; for handing to a driver, nowhere else. */
   reveal(connector: string, config: Connector['config'], secretPaths: readonly string[]): Promise<Readonly<Record<string, unknown>>>;
-  /** Literals sealed and replaced by references; the warnings say which passed through the conversation. */
+  /**
+   * Literals sealed and replaced by references; the warnings say which passed through the conversation. `sealed` is not
+   * stored yet: it goes into the store together with the connector. `fields` are the paths it is for.
+   */
   seal(
     connector: string,
     config: Connector['config'],
     secretPaths: readonly string[],
-  ): Promise<{ readonly config: Readonly<Record<string, unknown>>; readonly warnings: readonly string[] }>;
+  ): Promise<{
+    readonly config: Readonly<Record<string, unknown>>;
+    readonly sealed: readonly SealedSecret[];
+    readonly fields: readonly string[];
+    readonly warnings: readonly string[];
+  }>;
   /** For showing: secrets as `••••` and where they come from. */
   show(config: Connector['config'], secretPaths: readonly string[]): Readonly<Record<string, unknown>>;
+  /** What `show` masked, put back from the config it showed. */
+  unmask(
+    config: Connector['config'],
+    before: Connector['config'],
+    secretPaths: readonly string[],
+  ): Readonly<Record<string, unknown>>;
 }
 
 /** Throws `read_only` when this server may not change anything. */
