@@ -1,0 +1,151 @@
+import type { ServerContext, ToolAnnotations } from '@modelcontextprotocol/server';
+import {
+  type CallToolResult,
+  McpServer,
+  ProtocolError,
+  ProtocolErrorCode,
+} from '@modelcontextprotocol/server';
+import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
+import { suggestion } from '../core/nearest.ts';
+import type { Services } from '../services/services.ts';
+import { cleanText } from './clean.ts';
+import { instructions } from './instructions.ts';
+import { inputJsonSchema, type JsonSchema, outputJsonSchema } from './json-schema.ts';
+import { createProgress } from './progress.ts';
+import { failure, success } from './reply.ts';
+import type { CallContext, Effects, Tool } from './tool.ts';
+import { tools } from './tools/index.ts';
+
+export interface McpOptions {
+  readonly services: Services;
+  /** The program's version, as clients show it. */
+  readonly version: string;
+  /** Lists and serves only tools that change nothing. */
+  readonly readOnly: boolean;
+  /** Hears of mistakes of ours, whose causes are not for the client. A pino logger fits. */
+  readonly logger?: Logger;
+}
+
+export interface Logger {
+  error(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+/** The list changes only with the program, so a client may keep it for as long as it likes; an hour is plenty. */
+const listTtlMs = 60 * 60 * 1_000;
+
+/**
+ * The MCP server: cheap to build (over HTTP one is built per request), all state behind the services. The handlers
+ * are set on the SDK's inner server, because its own ones would answer a wrong argument in their words, not ours.
+ */
+export function createMcpServer(options: McpOptions): McpServer {
+  const server = new McpServer(
+    { name: 'millrace', title: 'Millrace', version: options.version },
+    {
+      instructions: instructions(options.readOnly),
+      cacheHints: { 'tools/list': { ttlMs: listTtlMs, cacheScope: 'public' } },
+    },
+  );
+  server.server.registerCapabilities({ tools: {} });
+  server.server.setRequestHandler('tools/list', () => ({ tools: [...listTools(options.readOnly)] }));
+  server.server.setRequestHandler('tools/call', (request, context) => {
+    const client =
+      context.mcpReq.envelope?.['io.modelcontextprotocol/clientInfo'] ?? server.server.getClientVersion();
+    return callTool(
+      options,
+      { name: request.params.name, args: request.params.arguments },
+      callContext(context, client?.name),
+    );
+  });
+  return server;
+}
+
+/** A tool as `tools/list` shows it. */
+export interface ListedTool {
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+  readonly inputSchema: JsonSchema;
+  readonly outputSchema: JsonSchema;
+  readonly annotations: ToolAnnotations;
+}
+
+let listed: readonly (ListedTool & { readonly mutates: boolean })[] | undefined;
+
+/** What `tools/list` answers. Made from the tools once: it is the same for every server of this program. */
+export function listTools(readOnly: boolean): readonly ListedTool[] {
+  listed ??= tools.map((tool) => ({ ...listedTool(tool), mutates: tool.effects.mutates }));
+  return listed.filter(({ mutates }) => !(readOnly && mutates)).map(({ mutates: _mutates, ...tool }) => tool);
+}
+
+function listedTool(tool: Tool): ListedTool {
+  return {
+    name: tool.name,
+    title: tool.title,
+    description: tool.description,
+    inputSchema: inputJsonSchema(tool.listed),
+    outputSchema: outputJsonSchema(tool.output),
+    annotations: annotationsOf(tool.effects),
+  };
+}
+
+/** All four hints, always: the protocol's defaults are the worst case. */
+function annotationsOf(effects: Effects): ToolAnnotations {
+  return {
+    readOnlyHint: !effects.mutates,
+    destructiveHint: effects.destructive ?? false,
+    idempotentHint: effects.idempotent ?? !effects.mutates,
+    openWorldHint: effects.openWorld ?? false,
+  };
+}
+
+async function callTool(
+  options: McpOptions,
+  call: { readonly name: string; readonly args: unknown },
+  context: CallContext,
+): Promise<CallToolResult> {
+  const tool = tools.find(({ name }) => name === call.name);
+  if (tool === undefined) throw unknownTool(call.name, options.readOnly);
+  try {
+    if (options.readOnly && tool.effects.mutates) throw notHere(tool.name);
+    return success(tool, await tool.call(options.services, call.args, context));
+  } catch (error) {
+    const known = asMillraceError(error);
+    if (known.code === 'internal') {
+      options.logger?.error(
+        { event: 'tool_failed', tool: tool.name, code: known.code, detail: faultOf(error) },
+        known.message,
+      );
+    }
+    return failure(known);
+  }
+}
+
+/** A name that is no tool is a mistake in the protocol, and answered as one; with the names that are near. */
+function unknownTool(name: string, readOnly: boolean): ProtocolError {
+  const known = listTools(readOnly).map((tool) => tool.name);
+  return new ProtocolError(
+    ProtocolErrorCode.InvalidParams,
+    `There is no tool "${cleanText(name.slice(0, 100))}". ${suggestion(name, known)}`,
+  );
+}
+
+function notHere(tool: string): MillraceError {
+  return new MillraceError('read_only', `This server is read-only, so ${tool} is not served.`, {
+    hint: 'Whoever starts the server can leave out --read-only; looking, testing and querying work as they are.',
+  });
+}
+
+/** Longer names of clients are of no use in an audit log. */
+const clientChars = 60;
+
+function callContext(context: ServerContext, client: string | undefined): CallContext {
+  const { signal, _meta, notify } = context.mcpReq;
+  const caller = { actor: `mcp:${cleanText((client ?? 'unknown').slice(0, clientChars))}` };
+  const progressToken = _meta?.progressToken;
+  if (progressToken === undefined) return { caller, signal };
+  const onRun = createProgress((update) => {
+    // The client may have gone meanwhile; the answer to its request is lost in the same way.
+    notify({ method: 'notifications/progress', params: { progressToken, ...update } }).catch(() => undefined);
+  }, Date.now);
+  return { caller, signal, onRun };
+}

@@ -1,0 +1,110 @@
+import { z } from 'zod';
+
+/** Parts that the schemas of several tools share. Those of answers are described only where a name does not say it. */
+
+export const connectorArgument = z
+  .string()
+  .min(1)
+  .max(100)
+  .describe('Name of a registered connector, e.g. "shop"');
+
+export const runIdArgument = z.string().min(1).max(100).describe('Run id from sync_connector or list_runs');
+
+export const cursorArgument = z
+  .string()
+  .min(1)
+  .max(2_000)
+  .optional()
+  .describe('next_cursor of the page before');
+
+/** How many items a page holds at most. */
+export function limitArgument(max: number, preset: number): z.ZodOptional<z.ZodInt> {
+  return z.int().min(1).max(max).optional().describe(`Page size, e.g. ${preset} (default)`);
+}
+
+export const RUN_STATUSES = ['queued', 'running', 'succeeded', 'partial', 'failed', 'cancelled'] as const;
+
+export const pageFields = { has_more: z.boolean(), next_cursor: z.string().optional() };
+
+/** Fields common to every error (contract §4). */
+export const errorView = z.object({ code: z.string(), message: z.string(), hint: z.string() });
+
+export const nextActions = z.array(
+  z.object({ tool: z.string(), arguments: z.record(z.string(), z.unknown()), why: z.string() }),
+);
+
+/** A stream of a connector in an answer; what else it has is what register_connector takes. */
+export const streamView = z.object({ name: z.string() });
+
+export const connectorView = z.object({
+  name: z.string(),
+  type: z.string(),
+  config: z.record(z.string(), z.unknown()),
+  streams: z.array(streamView),
+  enabled: z.boolean(),
+});
+
+export const checkReport = {
+  ok: z.boolean(),
+  checks: z.array(z.object({ name: z.string(), ok: z.boolean(), detail: z.string(), ms: z.number() })),
+  server_version: z.string().optional(),
+  latency_ms: z.number().optional(),
+  warnings: z.array(z.string()),
+  error: errorView.optional(),
+};
+
+const counts = {
+  rows_read: z.number(),
+  rows_written: z.number(),
+  rows_deleted: z.number(),
+  rejects: z.number(),
+};
+
+/** A run in full. `rows_written`: rows that the landed table holds because of this run. */
+export const runView = z.object({
+  run_id: z.string(),
+  connector: z.string(),
+  status: z.enum(RUN_STATUSES),
+  attempt: z.number(),
+  queued_at: z.string(),
+  finished_at: z.string().optional(),
+  duration_ms: z.number().optional(),
+  retry_at: z.string().optional(),
+  totals: z.object(counts),
+  streams: z.array(
+    z.object({ stream: z.string(), status: z.string(), ...counts, error: errorView.optional() }),
+  ),
+  error: errorView.optional(),
+  next_actions: nextActions.optional(),
+});
+
+/** A run inside a list: get_run has the rest. */
+export const runSummary = z.object({ run_id: z.string(), status: z.string(), totals: z.object(counts) });
+
+export const columnView = z.object({ name: z.string(), type: z.string(), source_type: z.string() });
+
+/** A column's exact description is in the connector's type; this is what a stream takes. */
+export const streamArgument = z.strictObject({
+  name: z.string().max(63).describe('e.g. "orders"; lands as <connector>__<name>'),
+  table: z.string().max(300).optional().describe('e.g. "public.orders"; this or query'),
+  query: z.string().max(20_000).optional().describe('One SELECT, no semicolon'),
+  mode: z.enum(['merge', 'append', 'replace']).optional().describe('Chosen for you when absent'),
+  cursor: z.string().max(255).optional().describe('Column that grows with every change, e.g. "updated_at"'),
+  primary_key: z.array(z.string().max(255)).max(32).optional().describe('e.g. ["id"]'),
+  lookback: z
+    .union([z.string().max(20), z.number().min(0)])
+    .optional()
+    .describe('Read again this far behind, e.g. "5m"'),
+  columns: z
+    .strictObject({
+      include: z.array(z.string().max(255)).max(1_600).optional(),
+      exclude: z.array(z.string().max(255)).max(1_600).optional(),
+    })
+    .optional()
+    .describe('e.g. {"exclude":["notes"]}'),
+  where: z.string().max(4_000).optional().describe('SQL condition at the source, e.g. "region = \'EU\'"'),
+  deletes: z.enum(['detect', 'ignore']).optional().describe('Look for rows deleted at the source'),
+});
+
+/** Streams where the shape stands in register_connector already. */
+export const streamObjects = z.array(z.record(z.string(), z.unknown())).max(1_000);

@@ -1,0 +1,24 @@
+import { z } from 'zod';
+import { connectorArgument } from '../shapes.ts';
+import { defineTool, given } from '../tool.ts';
+
+export const deleteConnector = defineTool({
+  name: 'delete_connector',
+  title: 'Delete connector',
+  description:
+    'Deletes a connector in two calls. The first changes nothing and answers the plan and a confirmation token; show the plan to the person, then call again with the same arguments and the token. To pause one, use update_connector with enabled false.',
+  input: z.strictObject({
+    connector: connectorArgument,
+    keep_data: z.boolean().optional().describe('false also drops its landed tables (default true)'),
+    confirmation: z.string().min(1).max(200).optional().describe('Token of the plan, valid ten minutes'),
+  }),
+  output: z.object({
+    connector: z.string(),
+    keep_data: z.boolean(),
+    tables: z.array(z.object({ table: z.string(), rows: z.number() })),
+    deleted: z.boolean(),
+    confirmation: z.string().optional(),
+  }),
+  effects: { mutates: true, destructive: true },
+  run: (services, input, context) => services.connectors.delete(given(input), context.caller),
+});

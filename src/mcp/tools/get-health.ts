@@ -1,0 +1,35 @@
+import { z } from 'zod';
+import { errorView, nextActions } from '../shapes.ts';
+import { defineTool } from '../tool.ts';
+
+export const getHealth = defineTool({
+  name: 'get_health',
+  title: 'Get health',
+  description:
+    'Says whether everything works: each connector with the reason when it does not, runs by status, scheduler and disk space. Answers at once, also during a sync.',
+  input: z.strictObject({}),
+  output: z.object({
+    status: z.enum(['healthy', 'degraded', 'failing']),
+    reasons: z.array(z.string()),
+    connectors: z.array(
+      z.object({
+        name: z.string(),
+        health: z.string(),
+        reason: z.string().optional(),
+        error: errorView.optional(),
+      }),
+    ),
+    scheduler: z.object({ enabled: z.boolean(), detail: z.string() }),
+    runs: z.record(z.string(), z.number()),
+    storage: z.object({
+      data_dir: z.string(),
+      store_bytes: z.number(),
+      warehouse_bytes: z.number(),
+      free_bytes: z.number(),
+    }),
+    next_actions: nextActions,
+  }),
+  effects: { mutates: false },
+  rest: 'list_connectors pages through the connectors.',
+  run: (services) => services.health.get(),
+});
