@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { statfsSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadConfig, type Config, openDataDir } from './config.ts';
+import { type Config, loadConfig, openDataDir } from './config.ts';
 import { connectorTypes } from './connectors/index.ts';
 import { openWarehouse } from './destinations/index.ts';
 import { createRunner } from './engine/runner.ts';
@@ -12,6 +12,7 @@ import { createServices } from './services/index.ts';
 import type { Services } from './services/services.ts';
 import { openStore } from './store/open.ts';
 import { createSecretTools } from './vault/secret-tools.ts';
+import { type UserSecrets, userSecrets } from './vault/user-secrets.ts';
 import { openVault, type Vault } from './vault/vault.ts';
 
 /** A running system. Closing it stops runs at their next batch and closes everything in reverse order. */
@@ -19,13 +20,20 @@ export interface App extends AsyncDisposable {
   readonly config: Config;
   readonly services: Services;
   readonly vault: Vault;
+  /** Named secrets, for `millrace secret`. */
+  readonly secrets: UserSecrets;
   readonly log: Log;
   /** Applies the connectors of the config file and begins to carry out queued runs. */
   startBackground(): Promise<void>;
 }
 
 export interface AppOptions {
-  readonly flags: { readonly config?: string; readonly dataDir?: string; readonly readOnly: boolean; readonly logLevel?: string };
+  readonly flags: {
+    readonly config?: string;
+    readonly dataDir?: string;
+    readonly readOnly: boolean;
+    readonly logLevel?: string;
+  };
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Who acts, for the audit log. */
   readonly actor: string;
@@ -38,7 +46,9 @@ export async function openApp(options: AppOptions): Promise<App> {
   openDataDir(config.dataDir);
   await using opened = new AsyncDisposableStack();
   const now = (): Date => new Date();
-  const store = opened.use(await openStore({ file: join(config.dataDir, 'store.db'), now }));
+  const store = opened.use(
+    await openStore({ file: join(config.dataDir, 'store.db'), now, random: (bytes) => randomBytes(bytes) }),
+  );
   const vault = await openVault({ dataDir: config.dataDir, env: options.env, secrets: store.secrets });
   const warehouseFile = join(config.dataDir, 'warehouse.db');
   const warehouse = opened.use(openWarehouse(warehouseFile));
@@ -49,10 +59,25 @@ export async function openApp(options: AppOptions): Promise<App> {
     const connector = await store.connectors.get(name);
     return { connector, source: await sourceSpec({ types: connectorTypes, secrets, settings }, connector) };
   };
-  const settings: Context['settings'] = { readOnly: config.readOnly, dataDir: config.dataDir, allow: config.network.allow, query: config.query };
-  const onFault = (detail: string, runId?: string): void => log.error({ event: 'fault', run_id: runId, detail }, 'unclassified error');
+  const settings: Context['settings'] = {
+    readOnly: config.readOnly,
+    dataDir: config.dataDir,
+    allow: config.network.allow,
+    query: config.query,
+  };
+  const onFault = (detail: string, runId?: string): void =>
+    log.error({ event: 'fault', run_id: runId, detail }, 'unclassified error');
   const runner = opened.use(
-    createRunner({ runs: store.runs, threads, open, warehouseFile, settings: config.runs, random: Math.random, now, onFault }),
+    createRunner({
+      runs: store.runs,
+      threads,
+      open,
+      warehouseFile,
+      settings: config.runs,
+      random: Math.random,
+      now,
+      onFault,
+    }),
   );
   const services = createServices({
     types: connectorTypes,
@@ -74,6 +99,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     config,
     services,
     vault,
+    secrets: userSecrets(vault),
     log,
     async startBackground() {
       if (config.readOnly) return;

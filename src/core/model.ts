@@ -194,7 +194,12 @@ export interface StreamInfo {
   /** What to write into `Stream.table`. */
   readonly table: string;
   readonly kind: StreamKind;
-  readonly columns: readonly { readonly name: string; readonly type: string; readonly source_type: string; readonly nullable: boolean }[];
+  readonly columns: readonly {
+    readonly name: string;
+    readonly type: string;
+    readonly source_type: string;
+    readonly nullable: boolean;
+  }[];
   readonly primary_key: readonly string[];
   /** The server's own estimate; absent when it has none. */
   readonly estimated_rows?: number;

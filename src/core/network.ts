@@ -11,17 +11,23 @@ export function createHostRules(allow: readonly string[]): (host: string, port: 
   const names: { readonly name: string; readonly port: number | null }[] = [];
   for (const entry of allow) {
     const [address, bits] = entry.split('/');
-    if (bits !== undefined && address !== undefined && isIP(address) !== 0) networks.addSubnet(address, Number(bits), family(address));
+    if (bits !== undefined && address !== undefined && isIP(address) !== 0)
+      networks.addSubnet(address, Number(bits), family(address));
     else names.push(splitPort(entry.toLowerCase()));
   }
 
   return (host, port) => {
     const name = host.toLowerCase().replace(/^\[|\]$/g, '');
-    if (isIP(name) !== 0 && linkLocal.check(name, family(name))) throw refused(host, port, 'Link-local addresses are never reached.');
+    if (isIP(name) !== 0 && linkLocal.check(name, family(name)))
+      throw refused(host, port, 'Link-local addresses are never reached.');
     if (allow.length === 0) return;
     if (isIP(name) !== 0 && networks.check(name, family(name))) return;
     if (names.some((rule) => (rule.port === null || rule.port === port) && matches(rule.name, name))) return;
-    throw refused(host, port, `Add "${host}:${port}" to millrace.network.allow in the config file to allow it.`);
+    throw refused(
+      host,
+      port,
+      `Add "${host}:${port}" to millrace.network.allow in the config file to allow it.`,
+    );
   };
 }
 
@@ -36,7 +42,8 @@ function family(address: string): 'ipv4' | 'ipv6' {
 function splitPort(entry: string): { readonly name: string; readonly port: number | null } {
   const match = /^\[?([^\]]+?)\]?:(\d{1,5})$/.exec(entry);
   // A bare IPv6 address holds colons too: only "[…]:port" and "name:port" carry a port.
-  if (match?.[1] === undefined || isIP(entry) === 6) return { name: entry.replace(/^\[|\]$/g, ''), port: null };
+  if (match?.[1] === undefined || isIP(entry) === 6)
+    return { name: entry.replace(/^\[|\]$/g, ''), port: null };
   return { name: match[1], port: Number(match[2]) };
 }
 

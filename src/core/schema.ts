@@ -12,14 +12,29 @@ const columnName = z.string().min(1).max(255);
 
 export const streamSchema = z
   .strictObject({
-    name: z.string().regex(/^[a-z][a-z0-9_]{0,62}$/, 'lower-case letters, digits and "_", beginning with a letter, at most 63 characters'),
+    name: z
+      .string()
+      .regex(
+        /^[a-z][a-z0-9_]{0,62}$/,
+        'lower-case letters, digits and "_", beginning with a letter, at most 63 characters',
+      ),
     table: z.string().min(1).max(300).optional(),
     query: z.string().min(1).max(20_000).optional(),
     mode: z.enum(['merge', 'append', 'replace']).optional(),
     cursor: columnName.optional(),
     primary_key: z.array(columnName).min(1).max(32).optional(),
-    lookback: z.union([z.number().nonnegative(), z.string().regex(/^\d+(\.\d+)?\s*(ms|s|m|h|d)$/, 'a number, or a duration such as "5m", "2h", "1d"')]).optional(),
-    columns: z.strictObject({ include: z.array(columnName).max(1600).optional(), exclude: z.array(columnName).max(1600).optional() }).optional(),
+    lookback: z
+      .union([
+        z.number().nonnegative(),
+        z.string().regex(/^\d+(\.\d+)?\s*(ms|s|m|h|d)$/, 'a number, or a duration such as "5m", "2h", "1d"'),
+      ])
+      .optional(),
+    columns: z
+      .strictObject({
+        include: z.array(columnName).max(1600).optional(),
+        exclude: z.array(columnName).max(1600).optional(),
+      })
+      .optional(),
     where: z.string().min(1).max(4_000).optional(),
     deletes: z.enum(['detect', 'ignore']).optional(),
   })
@@ -47,7 +62,11 @@ const earlierShape = {
   timestamp_column: columnName.optional(),
 };
 
-export const registerSchema = z.strictObject({ ...connectorShape, ...earlierShape, test: z.boolean().default(true) });
+export const registerSchema = z.strictObject({
+  ...connectorShape,
+  ...earlierShape,
+  test: z.boolean().default(true),
+});
 
 export const updateSchema = z.strictObject({
   connector: connectorName,
@@ -82,6 +101,9 @@ export function earlierStream(input: {
 
 function streamNameOf(table: string): string {
   const last = table.replaceAll('"', '').split('.').at(-1) ?? table;
-  const name = last.toLowerCase().replaceAll(/[^a-z0-9_]+/g, '_').replace(/^[^a-z]+/, '');
+  const name = last
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9_]+/g, '_')
+    .replace(/^[^a-z]+/, '');
   return name.slice(0, 63) || 'rows';
 }

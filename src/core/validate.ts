@@ -11,10 +11,14 @@ export function validate<T>(schema: z.ZodType<T>, input: unknown, what: string):
   if (result.success) return result.data;
   const problems = result.error.issues.slice(0, 8).map((issue) => describe(issue, schema));
   const more = result.error.issues.length - problems.length;
-  throw new MillraceError('invalid_config', `${what} does not hold: ${problems.join('; ')}${more > 0 ? `; and ${more} more` : ''}.`, {
-    hint: 'Correct what is named above and call again; nothing was changed. `list_connector_types` shows every field of a connector type.',
-    nextActions: [{ tool: 'list_connector_types', arguments: {}, why: 'shows the fields each type takes' }],
-  });
+  throw new MillraceError(
+    'invalid_config',
+    `${what} does not hold: ${problems.join('; ')}${more > 0 ? `; and ${more} more` : ''}.`,
+    {
+      hint: 'Correct what is named above and call again; nothing was changed. `list_connector_types` shows every field of a connector type.',
+      nextActions: [{ tool: 'list_connector_types', arguments: {}, why: 'shows the fields each type takes' }],
+    },
+  );
 }
 
 function describe(issue: z.core.$ZodIssue, schema: z.ZodType): string {
@@ -22,7 +26,10 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType): string {
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, issue.path);
     return issue.keys
-      .map((key) => `unknown option "${[...path, key].join('.')}"${known.length > 0 ? ` (${suggestion(key, known)})` : ''}`)
+      .map(
+        (key) =>
+          `unknown option "${[...path, key].join('.')}"${known.length > 0 ? ` (${suggestion(key, known)})` : ''}`,
+      )
       .join('; ');
   }
   return path.length > 0 ? `${path.join('.')}: ${issue.message}` : issue.message;

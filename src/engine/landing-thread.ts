@@ -1,7 +1,7 @@
 /** The thread that owns the warehouse's writing handle. Calls are carried out one after the other, in order. */
 
 import { parentPort } from 'node:worker_threads';
-import { MillraceError, asMillraceError, faultOf } from '../core/errors.ts';
+import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
 import type { Destination, Writer } from '../destinations/destination.ts';
 import { openDestination } from '../destinations/index.ts';
 import type { LandingCall, LandingReply, OpenedWriter } from './landing.ts';
@@ -23,7 +23,11 @@ async function answer(message: LandingCall & { readonly id: number }): Promise<L
     return { id: message.id, value: await carryOut(message) };
   } catch (error) {
     const known = asMillraceError(error);
-    return { id: message.id, error: known.toView(), ...(known.code === 'internal' ? { fault: faultOf(error) } : {}) };
+    return {
+      id: message.id,
+      error: known.toView(),
+      ...(known.code === 'internal' ? { fault: faultOf(error) } : {}),
+    };
   }
 }
 
@@ -77,5 +81,7 @@ function current(): Writer {
 }
 
 function misuse(what: string): MillraceError {
-  return new MillraceError('internal', `The writing thread was misused: ${what}.`, { hint: 'Please report this with the log.' });
+  return new MillraceError('internal', `The writing thread was misused: ${what}.`, {
+    hint: 'Please report this with the log.',
+  });
 }

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { MillraceError, type ErrorView } from '../core/errors.ts';
+import { type ErrorView, MillraceError } from '../core/errors.ts';
 import type { Batch, Counts, Cursor } from '../core/model.ts';
 import type { Value } from '../core/types.ts';
 import type { Committed, WriterRequest } from '../destinations/destination.ts';
@@ -30,7 +30,10 @@ export interface LandingWriter {
   liveRows(): Promise<number>;
   seenKeys(keys: readonly Value[], rows: number): Promise<void>;
   markDeleted(ceiling: number): Promise<number>;
-  finish(check: { readonly expectedRows: number | null; readonly minimumShare: number | null }): Promise<void>;
+  finish(check: {
+    readonly expectedRows: number | null;
+    readonly minimumShare: number | null;
+  }): Promise<void>;
   close(): Promise<void>;
 }
 

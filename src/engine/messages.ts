@@ -1,7 +1,16 @@
 /** What passes between the main thread and the thread a job lives in. Plain data only: it is structured-cloned. */
 
 import type { ErrorView } from '../core/errors.ts';
-import type { CheckReport, LogLine, Page, PageRequest, ResolvedStream, Stream, StreamInfo, StreamResult } from '../core/model.ts';
+import type {
+  CheckReport,
+  LogLine,
+  Page,
+  PageRequest,
+  ResolvedStream,
+  Stream,
+  StreamInfo,
+  StreamResult,
+} from '../core/model.ts';
 import type { Value } from '../core/types.ts';
 
 /** How to open a connector. `config` is in clear: it lives in this process's memory and nowhere else. */
@@ -43,10 +52,17 @@ export interface Answers {
   readonly check: CheckReport;
   readonly discover: Page<StreamInfo>;
   readonly resolve: ResolvedStream;
-  readonly preview: { readonly stream: ResolvedStream; readonly rows: readonly (readonly Value[])[]; readonly ddl: string; readonly table: string };
+  readonly preview: {
+    readonly stream: ResolvedStream;
+    readonly rows: readonly (readonly Value[])[];
+    readonly ddl: string;
+    readonly table: string;
+  };
 }
 
-export type ToThread = { readonly type: 'start'; readonly job: Job } | { readonly type: 'cancel'; readonly error: ErrorView };
+export type ToThread =
+  | { readonly type: 'start'; readonly job: Job }
+  | { readonly type: 'cancel'; readonly error: ErrorView };
 
 export type FromThread =
   | { readonly type: 'progress'; readonly streams: readonly StreamResult[] }

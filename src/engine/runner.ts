@@ -22,9 +22,16 @@ export interface RunnerParts {
   readonly runs: RunStore;
   readonly threads: Threads;
   /** The connector and how to open it, secrets in clear. */
-  readonly open: (connector: string) => Promise<{ readonly connector: Connector; readonly source: SourceSpec }>;
+  readonly open: (
+    connector: string,
+  ) => Promise<{ readonly connector: Connector; readonly source: SourceSpec }>;
   readonly warehouseFile: string;
-  readonly settings: { readonly concurrent: number; readonly attempts: number; readonly backoffMs: readonly [number, number]; readonly timeoutMs: number };
+  readonly settings: {
+    readonly concurrent: number;
+    readonly attempts: number;
+    readonly backoffMs: readonly [number, number];
+    readonly timeoutMs: number;
+  };
   readonly random: () => number;
   readonly now: () => Date;
   readonly onFault: (detail: string, runId?: string) => void;
@@ -116,7 +123,8 @@ export function createRunner(parts: RunnerParts): Runner {
       if (message.type === 'progress') {
         streams = merge(earlier, message.streams);
         changed(claim.run_id);
-      } else if (message.type === 'log') void runs.log(claim.run_id, message.level, message.message).catch(() => undefined);
+      } else if (message.type === 'log')
+        void runs.log(claim.run_id, message.level, message.message).catch(() => undefined);
       else if (message.type === 'fault') parts.onFault(message.detail, claim.run_id);
     };
     let error: MillraceError | undefined;
@@ -132,27 +140,58 @@ export function createRunner(parts: RunnerParts): Runner {
     await conclude(claim, streams, error, stop.signal);
   };
 
-  const sync = async (claim: Claim, earlier: readonly StreamResult[], hear: (message: FromThread) => void, signal: AbortSignal): Promise<readonly StreamResult[]> => {
+  const sync = async (
+    claim: Claim,
+    earlier: readonly StreamResult[],
+    hear: (message: FromThread) => void,
+    signal: AbortSignal,
+  ): Promise<readonly StreamResult[]> => {
     const { connector, source } = await parts.open(claim.connector);
     const streams = chosenStreams(connector, claim, earlier);
-    const job = { kind: 'sync', source, warehouseFile: parts.warehouseFile, runId: claim.run_id, epoch: claim.epoch, streams, fullRefresh: claim.fullRefresh } as const;
+    const job = {
+      kind: 'sync',
+      source,
+      warehouseFile: parts.warehouseFile,
+      runId: claim.run_id,
+      epoch: claim.epoch,
+      streams,
+      fullRefresh: claim.fullRefresh,
+    } as const;
     return (await parts.threads.run(job, { onMessage: hear }, signal)) as readonly StreamResult[];
   };
 
   /** What the run comes to: only the errors' codes decide. */
-  const conclude = async (claim: Claim, streams: readonly StreamResult[], thrown: MillraceError | undefined, signal: AbortSignal): Promise<void> => {
+  const conclude = async (
+    claim: Claim,
+    streams: readonly StreamResult[],
+    thrown: MillraceError | undefined,
+    signal: AbortSignal,
+  ): Promise<void> => {
     if (signal.aborted && signal.reason instanceof MillraceError && signal.reason.code === 'run_lost') return;
     if (closed && signal.aborted) {
       // This process is leaving: the run goes back to the queue as it is, for the next one to go on with.
       await parts.runs.retry(claim, parts.now(), { streams });
       return;
     }
-    const errors = [thrown?.toView(), ...streams.map((stream) => stream.error)].filter((error) => error !== undefined);
+    const errors = [thrown?.toView(), ...streams.map((stream) => stream.error)].filter(
+      (error) => error !== undefined,
+    );
     const status = statusOf(streams, thrown);
     const first = errors[0];
-    if ((status === 'failed' || status === 'partial') && claim.attempt < parts.settings.attempts && errors.length > 0 && errors.some((error) => error.retryable)) {
-      const at = new Date(parts.now().getTime() + backoffMs(claim.attempt, parts.settings.backoffMs, parts.random));
-      await parts.runs.log(claim.run_id, 'warn', `attempt ${claim.attempt} failed (${first?.code}); the next one starts at ${at.toISOString()}`);
+    if (
+      (status === 'failed' || status === 'partial') &&
+      claim.attempt < parts.settings.attempts &&
+      errors.length > 0 &&
+      errors.some((error) => error.retryable)
+    ) {
+      const at = new Date(
+        parts.now().getTime() + backoffMs(claim.attempt, parts.settings.backoffMs, parts.random),
+      );
+      await parts.runs.log(
+        claim.run_id,
+        'warn',
+        `attempt ${claim.attempt} failed (${first?.code}); the next one starts at ${at.toISOString()}`,
+      );
       await parts.runs.retry(claim, at, { streams, ...(first === undefined ? {} : { error: first }) });
       setTimeout(() => void look(), Math.max(0, at.getTime() - parts.now().getTime()) + 5).unref();
       return;
@@ -187,9 +226,18 @@ export function createRunner(parts: RunnerParts): Runner {
 }
 
 /** The streams this attempt has to move: those asked for, less those that an earlier attempt of the run finished. */
-function chosenStreams(connector: Connector, claim: Claim, earlier: readonly StreamResult[]): readonly Stream[] {
-  const done = new Set(earlier.filter((result) => result.status === 'succeeded').map((result) => result.stream));
-  return connector.streams.filter((stream) => (claim.streams === undefined || claim.streams.includes(stream.name)) && !done.has(stream.name));
+function chosenStreams(
+  connector: Connector,
+  claim: Claim,
+  earlier: readonly StreamResult[],
+): readonly Stream[] {
+  const done = new Set(
+    earlier.filter((result) => result.status === 'succeeded').map((result) => result.stream),
+  );
+  return connector.streams.filter(
+    (stream) =>
+      (claim.streams === undefined || claim.streams.includes(stream.name)) && !done.has(stream.name),
+  );
 }
 
 /** Results of this attempt over those of earlier ones, in the order they were first seen. */
@@ -201,7 +249,8 @@ function merge(earlier: readonly StreamResult[], now: readonly StreamResult[]): 
 }
 
 function statusOf(streams: readonly StreamResult[], thrown: MillraceError | undefined): Outcome['status'] {
-  if (thrown?.code === 'cancelled' || streams.some((stream) => stream.status === 'cancelled')) return 'cancelled';
+  if (thrown?.code === 'cancelled' || streams.some((stream) => stream.status === 'cancelled'))
+    return 'cancelled';
   if (thrown !== undefined) return 'failed';
   const failed = streams.filter((stream) => stream.status !== 'succeeded').length;
   if (failed === 0) return 'succeeded';
@@ -209,7 +258,8 @@ function statusOf(streams: readonly StreamResult[], thrown: MillraceError | unde
 }
 
 function openingLine(claim: Claim): string {
-  if (claim.recovered) return `attempt ${claim.attempt}: the process that held this run is gone; going on from the last committed batch`;
+  if (claim.recovered)
+    return `attempt ${claim.attempt}: the process that held this run is gone; going on from the last committed batch`;
   return claim.attempt === 1 ? 'started' : `attempt ${claim.attempt}`;
 }
 
@@ -226,23 +276,39 @@ function isGone(holder: string): boolean {
 }
 
 function givenUp(claim: Claim, streams: readonly StreamResult[]): Outcome {
-  const error: ErrorView = new MillraceError('run_lost', `The process that held this run ended ${claim.attempt - 1} times before the run was finished.`, {
-    hint: 'Call sync_connector again: it goes on from the last committed batch. If it happens again, the stderr of the server says why it ends.',
-    nextActions: [{ tool: 'sync_connector', arguments: { connector: claim.connector }, why: 'goes on from the last committed batch' }],
-  }).toView();
+  const error: ErrorView = new MillraceError(
+    'run_lost',
+    `The process that held this run ended ${claim.attempt - 1} times before the run was finished.`,
+    {
+      hint: 'Call sync_connector again: it goes on from the last committed batch. If it happens again, the stderr of the server says why it ends.',
+      nextActions: [
+        {
+          tool: 'sync_connector',
+          arguments: { connector: claim.connector },
+          why: 'goes on from the last committed batch',
+        },
+      ],
+    },
+  ).toView();
   return { status: 'failed', streams, error };
 }
 
 function cancelled(): MillraceError {
-  return new MillraceError('cancelled', 'The run was cancelled.', { hint: 'What was committed stays; sync_connector goes on from there.' });
+  return new MillraceError('cancelled', 'The run was cancelled.', {
+    hint: 'What was committed stays; sync_connector goes on from there.',
+  });
 }
 
 function lost(): MillraceError {
-  return new MillraceError('run_lost', 'Another process has taken this run over.', { hint: 'Follow it with get_run.' });
+  return new MillraceError('run_lost', 'Another process has taken this run over.', {
+    hint: 'Follow it with get_run.',
+  });
 }
 
 function leaving(): MillraceError {
-  return new MillraceError('cancelled', 'The server is stopping.', { hint: 'The run goes on when a server starts on this data folder again.' });
+  return new MillraceError('cancelled', 'The server is stopping.', {
+    hint: 'The run goes on when a server starts on this data folder again.',
+  });
 }
 
 function tooLong(timeoutMs: number): MillraceError {

@@ -38,22 +38,38 @@ const deleteCeiling = 0.5;
  * Moves one stream once: resolve, read from the committed position, land, look for deletions, make it visible.
  * Never throws: what went wrong is in the result, with everything that was committed before it.
  */
-export async function syncStream(task: StreamTask, tools: StreamTools, signal: AbortSignal): Promise<StreamResult> {
+export async function syncStream(
+  task: StreamTask,
+  tools: StreamTools,
+  signal: AbortSignal,
+): Promise<StreamResult> {
   const progress = createProgress(task.stream.name, tools);
   let writer: LandingWriter | undefined;
   try {
     const stream = await progress.stage('connect', () => tools.source.resolve(task.stream, signal));
     progress.set({ mode: stream.mode, warnings: stream.notes });
     const rebuild = task.fullRefresh || stream.mode === 'replace';
-    writer = await tools.landing.open({ connector: task.connector, stream, runId: task.runId, epoch: task.epoch, rebuild });
+    writer = await tools.landing.open({
+      connector: task.connector,
+      stream,
+      runId: task.runId,
+      epoch: task.epoch,
+      rebuild,
+    });
     progress.begin(writer);
-    await using reading = await progress.stage('connect', () => tools.source.read(stream, writer?.cursor ?? null, signal));
+    await using reading = await progress.stage('connect', () =>
+      tools.source.read(stream, writer?.cursor ?? null, signal),
+    );
     progress.set({ guard: reading.guard });
     progress.warn(reading.warnings);
 
-    await progress.stage('read', () => move(reading, writer as LandingWriter, progress, signal));
+    await progress.stage('read', () =>
+      move({ stream, reading, writer: writer as LandingWriter, progress }, signal),
+    );
     if (!rebuild && stream.detectDeletes) {
-      await progress.stage('deletes', () => compareWithSource(stream, reading, writer as LandingWriter, progress, signal));
+      await progress.stage('deletes', () =>
+        compareWithSource({ stream, reading, writer: writer as LandingWriter, progress }, signal),
+      );
     }
     await progress.stage('finish', async () => {
       const expectedRows = rebuild && !reading.resumed ? await reading.count() : null;
@@ -61,7 +77,9 @@ export async function syncStream(task: StreamTask, tools: StreamTools, signal: A
     });
     return progress.end('succeeded');
   } catch (error) {
-    const known = asMillraceError(signal.aborted && signal.reason instanceof MillraceError ? signal.reason : error);
+    const known = asMillraceError(
+      signal.aborted && signal.reason instanceof MillraceError ? signal.reason : error,
+    );
     // What was sent and is good has to be in the counts, also of a run that failed.
     await writer?.drain().catch(() => undefined);
     if (known.code === 'internal') tools.onFault(faultOf(error));
@@ -71,7 +89,14 @@ export async function syncStream(task: StreamTask, tools: StreamTools, signal: A
   }
 }
 
-async function move(reading: Reading, writer: LandingWriter, progress: Progress, signal: AbortSignal): Promise<void> {
+interface Moved {
+  readonly stream: ResolvedStream;
+  readonly reading: Reading;
+  readonly writer: LandingWriter;
+  readonly progress: Progress;
+}
+
+async function move({ reading, writer, progress }: Moved, signal: AbortSignal): Promise<void> {
   for await (const batch of reading.batches) {
     signal.throwIfAborted();
     await writer.send(batch);
@@ -86,10 +111,7 @@ async function move(reading: Reading, writer: LandingWriter, progress: Progress,
  * there cannot come from deletions: the cursor column misses some changes, and that is said.
  */
 async function compareWithSource(
-  stream: ResolvedStream,
-  reading: Reading,
-  writer: LandingWriter,
-  progress: Progress,
+  { stream, reading, writer, progress }: Moved,
   signal: AbortSignal,
 ): Promise<void> {
   const there = await reading.count();
@@ -181,6 +203,9 @@ function createProgress(name: string, tools: StreamTools): Progress {
       rowsDeleted += rows;
     },
     rejects: () => (writer?.before.rejects ?? 0) + (writer?.rejects ?? 0),
-    end: (status, error) => ({ ...result(status), ...(error === undefined ? {} : { error: error.toView() }) }),
+    end: (status, error) => ({
+      ...result(status),
+      ...(error === undefined ? {} : { error: error.toView() }),
+    }),
   };
 }

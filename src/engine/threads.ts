@@ -148,15 +148,21 @@ function send(worker: Worker, message: ToThread): void {
 /** The reason an abort carries is ours when we aborted; anything else is somebody's wish to stop. */
 function cancellation(signal: AbortSignal): MillraceError {
   if (signal.reason instanceof MillraceError) return signal.reason;
-  return new MillraceError('cancelled', 'The work was stopped on request.', { hint: 'Call again to start it anew.' });
+  return new MillraceError('cancelled', 'The work was stopped on request.', {
+    hint: 'Call again to start it anew.',
+  });
 }
 
 function threadDied(cause: Error | undefined): MillraceError {
   const memory = (cause as NodeJS.ErrnoException | undefined)?.code === 'ERR_WORKER_OUT_OF_MEMORY';
-  return new MillraceError('internal', memory ? 'The sync ran out of memory.' : 'The thread of this job ended unexpectedly.', {
-    hint: memory
-      ? 'Exclude very large columns with `columns.exclude` on the stream, or start Node with a larger --max-old-space-size.'
-      : 'Start the run again: it goes on from the last committed batch. If it happens again, the log on stderr has the cause.',
-    cause,
-  });
+  return new MillraceError(
+    'internal',
+    memory ? 'The sync ran out of memory.' : 'The thread of this job ended unexpectedly.',
+    {
+      hint: memory
+        ? 'Exclude very large columns with `columns.exclude` on the stream, or start Node with a larger --max-old-space-size.'
+        : 'Start the run again: it goes on from the last committed batch. If it happens again, the log on stderr has the cause.',
+      cause,
+    },
+  );
 }

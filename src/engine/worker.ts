@@ -26,7 +26,9 @@ async function carryOut(job: Job): Promise<void> {
     const value = job.kind === 'sync' ? await sync(job, stop.signal) : await probe(job, stop.signal);
     post({ type: 'done', value });
   } catch (error) {
-    const known = asMillraceError(stop.signal.aborted && stop.signal.reason instanceof MillraceError ? stop.signal.reason : error);
+    const known = asMillraceError(
+      stop.signal.aborted && stop.signal.reason instanceof MillraceError ? stop.signal.reason : error,
+    );
     if (known.code === 'internal') post({ type: 'fault', detail: faultOf(error) });
     post({ type: 'failed', error: known.toView() });
   }
@@ -45,19 +47,39 @@ async function sync(job: SyncJob, signal: AbortSignal): Promise<readonly StreamR
   }
 }
 
-async function syncAll(job: SyncJob, parts: { source: Source; landing: Landing }, signal: AbortSignal): Promise<readonly StreamResult[]> {
-  const results = job.streams.map((stream): StreamResult => ({ ...nothing, stream: stream.name, status: 'pending' }));
+async function syncAll(
+  job: SyncJob,
+  parts: { source: Source; landing: Landing },
+  signal: AbortSignal,
+): Promise<readonly StreamResult[]> {
+  const results = job.streams.map(
+    (stream): StreamResult => ({ ...nothing, stream: stream.name, status: 'pending' }),
+  );
   const show = throttle(() => post({ type: 'progress', streams: results }));
   const { showCursor } = findConnectorType(job.source.type);
-  const tools = { ...parts, showCursor, now: () => performance.now(), onFault: (detail: string) => post({ type: 'fault', detail }) };
+  const tools = {
+    ...parts,
+    showCursor,
+    now: () => performance.now(),
+    onFault: (detail: string) => post({ type: 'fault', detail }),
+  };
   let unreachable: StreamResult['error'];
   for (const [index, stream] of job.streams.entries()) {
     if (unreachable !== undefined) {
       results[index] = { ...nothing, stream: stream.name, status: 'failed', error: unreachable };
       continue;
     }
-    const task = { connector: job.source.connector, stream, runId: job.runId, epoch: job.epoch, fullRefresh: job.fullRefresh };
-    const onProgress = (result: () => StreamResult): void => show(() => void (results[index] = result()));
+    const task = {
+      connector: job.source.connector,
+      stream,
+      runId: job.runId,
+      epoch: job.epoch,
+      fullRefresh: job.fullRefresh,
+    };
+    const onProgress = (result: () => StreamResult): void =>
+      show(() => {
+        results[index] = result();
+      });
     const result = await syncStream(task, { ...tools, onProgress }, signal);
     results[index] = result;
     post({ type: 'progress', streams: results });
@@ -69,9 +91,24 @@ async function syncAll(job: SyncJob, parts: { source: Source; landing: Landing }
 }
 
 /** What is wrong with the whole source need not be found out once for each stream, nor count as many failed logins. */
-const wholeSource: ReadonlySet<ErrorCode> = new Set(['host_unreachable', 'host_not_allowed', 'tls_failed', 'auth_failed', 'secret_missing', 'run_lost', 'disk_full']);
+const wholeSource: ReadonlySet<ErrorCode> = new Set([
+  'host_unreachable',
+  'host_not_allowed',
+  'tls_failed',
+  'auth_failed',
+  'secret_missing',
+  'run_lost',
+  'disk_full',
+]);
 
-const nothing = { rows_read: 0, rows_written: 0, rows_deleted: 0, rejects: 0, bytes_read: 0, ms: {} } as const;
+const nothing = {
+  rows_read: 0,
+  rows_written: 0,
+  rows_deleted: 0,
+  rejects: 0,
+  bytes_read: 0,
+  ms: {},
+} as const;
 
 function sentence(result: StreamResult): string {
   const counts = `${result.rows_read} rows read, ${result.rows_written} written, ${result.rows_deleted} marked deleted, ${result.rejects} rejects`;

@@ -25,7 +25,10 @@ export function createConnectorService(context: Context): ConnectorService {
         type: one.type,
         title: one.title,
         description: one.description,
-        config_schema: z.toJSONSchema(one.config, { io: 'input', unrepresentable: 'any' }) as Record<string, unknown>,
+        config_schema: z.toJSONSchema(one.config, { io: 'input', unrepresentable: 'any' }) as Record<
+          string,
+          unknown
+        >,
       }));
     },
 
@@ -43,7 +46,12 @@ export function createConnectorService(context: Context): ConnectorService {
         connectorOf({ ...given, config: sealed.config, streams }),
         sealed.sealed,
       );
-      await context.audit.append({ actor: caller.actor, action: 'register_connector', subject: record.name, detail: { type: record.type, streams: streams.map((stream) => stream.name) } });
+      await context.audit.append({
+        actor: caller.actor,
+        action: 'register_connector',
+        subject: record.name,
+        detail: { type: record.type, streams: streams.map((stream) => stream.name) },
+      });
       const report = wanted ? await test(record.name, signal) : undefined;
       return {
         connector: shownConnector(context, record),
@@ -55,7 +63,10 @@ export function createConnectorService(context: Context): ConnectorService {
 
     async list(filter) {
       const { limit, cursor, ...rest } = filter;
-      const page = await connectors.list(rest, { limit: limit ?? 50, ...(cursor === undefined ? {} : { cursor }) });
+      const page = await connectors.list(rest, {
+        limit: limit ?? 50,
+        ...(cursor === undefined ? {} : { cursor }),
+      });
       const items = [];
       for (const record of page.items) {
         const [last] = (await runs.list({ connector: record.name }, { limit: 1 })).items;
@@ -66,7 +77,13 @@ export function createConnectorService(context: Context): ConnectorService {
           health: healthOf(last).health,
           ...(last === undefined
             ? {}
-            : { last_run: { run_id: last.run_id, status: last.status, ...(last.finished_at === undefined ? {} : { finished_at: last.finished_at }) } }),
+            : {
+                last_run: {
+                  run_id: last.run_id,
+                  status: last.status,
+                  ...(last.finished_at === undefined ? {} : { finished_at: last.finished_at }),
+                },
+              }),
           streams: record.streams.map((stream) => stream.name),
         });
       }
@@ -77,8 +94,16 @@ export function createConnectorService(context: Context): ConnectorService {
       const record = await connectors.get(name);
       const recent = (await runs.list({ connector: name }, { limit: 5 })).items;
       const type = context.types.find((candidate) => candidate.type === record.type);
-      const state = warehouse.states(name).map((one) => ({ ...one, cursor: one.cursor === null ? null : (type?.showCursor(one.cursor) ?? null) }));
-      return { connector: shownConnector(context, record), state, health: healthOf(recent[0]).health, recent_runs: recent };
+      const state = warehouse.states(name).map((one) => ({
+        ...one,
+        cursor: one.cursor === null ? null : (type?.showCursor(one.cursor) ?? null),
+      }));
+      return {
+        connector: shownConnector(context, record),
+        state,
+        health: healthOf(recent[0]).health,
+        recent_runs: recent,
+      };
     },
 
     async update(input, caller, signal) {
@@ -86,21 +111,52 @@ export function createConnectorService(context: Context): ConnectorService {
       const change = validate(updateSchema, input, 'The change');
       const before = await connectors.get(change.connector);
       const type = connectorType(context, before.type);
-      const merged = change.config === undefined ? before.config : context.secrets.unmask(mergeConfig(before.config, change.config), before.config, type.secrets);
+      const merged =
+        change.config === undefined
+          ? before.config
+          : context.secrets.unmask(mergeConfig(before.config, change.config), before.config, type.secrets);
       validate(type.config, merged, `The ${type.type} config`);
       const streams = changedStreams(before.streams, change);
       assertStreamNames(streams);
-      const sealed = change.config === undefined ? { config: before.config, sealed: [], fields: [], warnings: [] } : await context.secrets.seal(before.name, merged, type.secrets);
-      const { connector: _name, config: _config, streams: _streams, add_streams: _add, remove_streams: _remove, ...fields } = change;
-      const after = connectorOf({ ...before, ...fields, enabled: fields.enabled ?? before.enabled, config: sealed.config, streams });
-      const changes = [...describeChanges(before, after), ...sealed.fields.map((field) => `config.${field} sealed`)];
-      if (changes.length === 0) return { connector: shownConnector(context, before), changes, warnings: sealed.warnings };
+      const sealed =
+        change.config === undefined
+          ? { config: before.config, sealed: [], fields: [], warnings: [] }
+          : await context.secrets.seal(before.name, merged, type.secrets);
+      const {
+        connector: _name,
+        config: _config,
+        streams: _streams,
+        add_streams: _add,
+        remove_streams: _remove,
+        ...fields
+      } = change;
+      const after = connectorOf({
+        ...before,
+        ...fields,
+        enabled: fields.enabled ?? before.enabled,
+        config: sealed.config,
+        streams,
+      });
+      const changes = [
+        ...describeChanges(before, after),
+        ...sealed.fields.map((field) => `config.${field} sealed`),
+      ];
+      if (changes.length === 0)
+        return { connector: shownConnector(context, before), changes, warnings: sealed.warnings };
       const record = await connectors.update(after, sealed.sealed);
-      await context.audit.append({ actor: caller.actor, action: 'update_connector', subject: record.name, detail: { changes } });
+      await context.audit.append({
+        actor: caller.actor,
+        action: 'update_connector',
+        subject: record.name,
+        detail: { changes },
+      });
       const warnings = [...sealed.warnings, ...scheduleWarnings(record)];
       if (changes.some((sentence) => sentence.startsWith('config.'))) {
         const report = await test(record.name, signal);
-        if (!report.ok) warnings.push(`The test with the new config failed: ${report.error?.code ?? ''} ${report.error?.message ?? ''}`.trim());
+        if (!report.ok)
+          warnings.push(
+            `The test with the new config failed: ${report.error?.code ?? ''} ${report.error?.message ?? ''}`.trim(),
+          );
       }
       return { connector: shownConnector(context, record), changes, warnings };
     },
@@ -118,8 +174,24 @@ export function createConnectorService(context: Context): ConnectorService {
           continue;
         }
         const earlier = earlierStream(given);
-        const { name, type: _type, table: _t, query: _q, incremental: _i, timestamp_column: _c, ...fields } = given;
-        await this.update({ connector: name, ...fields, streams: earlier === null ? given.streams : [...given.streams, earlier] }, caller, signal);
+        const {
+          name,
+          type: _type,
+          table: _t,
+          query: _q,
+          incremental: _i,
+          timestamp_column: _c,
+          ...fields
+        } = given;
+        await this.update(
+          {
+            connector: name,
+            ...fields,
+            streams: earlier === null ? given.streams : [...given.streams, earlier],
+          },
+          caller,
+          signal,
+        );
       }
     },
   };
@@ -129,7 +201,13 @@ async function assertFree(context: Context, name: string): Promise<void> {
   if (!(await context.connectors.names()).includes(name)) return;
   throw new MillraceError('connector_exists', `A connector named "${name}" is already registered.`, {
     hint: 'Choose another name, or change the one there is with update_connector.',
-    nextActions: [{ tool: 'get_connector', arguments: { connector: name }, why: 'shows what is registered under that name' }],
+    nextActions: [
+      {
+        tool: 'get_connector',
+        arguments: { connector: name },
+        why: 'shows what is registered under that name',
+      },
+    ],
   });
 }
 
@@ -138,7 +216,9 @@ function assertStreamNames(streams: readonly Stream[]): void {
   const seen = new Set<string>();
   for (const { name } of streams) {
     if (seen.has(name)) {
-      throw new MillraceError('invalid_config', `Two streams are named "${name}".`, { hint: 'Give each stream of a connector its own name; it becomes the table <connector>__<stream>.' });
+      throw new MillraceError('invalid_config', `Two streams are named "${name}".`, {
+        hint: 'Give each stream of a connector its own name; it becomes the table <connector>__<stream>.',
+      });
     }
     seen.add(name);
   }
@@ -170,16 +250,31 @@ function connectorOf(given: Fields): Connector {
 
 function scheduleWarnings(connector: Connector): readonly string[] {
   if (connector.schedule === undefined) return [];
-  return ['The schedule is kept, but this version starts runs on request only: call sync_connector, or let cron call `millrace sync`.'];
+  return [
+    'The schedule is kept, but this version starts runs on request only: call sync_connector, or let cron call `millrace sync`.',
+  ];
 }
 
 function afterRegistering(connector: Connector, report: CheckReport | undefined): readonly NextAction[] {
   if (report !== undefined && !report.ok) {
     const own = report.error?.next_actions ?? [];
-    return [...own, { tool: 'update_connector', arguments: { connector: connector.name, config: {} }, why: 'mends the fields that the test found wrong' }];
+    return [
+      ...own,
+      {
+        tool: 'update_connector',
+        arguments: { connector: connector.name, config: {} },
+        why: 'mends the fields that the test found wrong',
+      },
+    ];
   }
   return connector.streams.length === 0
-    ? [{ tool: 'discover_streams', arguments: { connector: connector.name }, why: 'shows tables with suggested streams' }]
+    ? [
+        {
+          tool: 'discover_streams',
+          arguments: { connector: connector.name },
+          why: 'shows tables with suggested streams',
+        },
+      ]
     : [{ tool: 'sync_connector', arguments: { connector: connector.name }, why: 'brings the rows here' }];
 }
 
@@ -195,13 +290,22 @@ function mergeConfig(before: Connector['config'], change: Connector['config']): 
 
 function changedStreams(
   before: readonly Stream[],
-  change: { readonly streams?: readonly Stream[] | undefined; readonly add_streams?: readonly Stream[] | undefined; readonly remove_streams?: readonly string[] | undefined },
+  change: {
+    readonly streams?: readonly Stream[] | undefined;
+    readonly add_streams?: readonly Stream[] | undefined;
+    readonly remove_streams?: readonly string[] | undefined;
+  },
 ): readonly Stream[] {
   const base = change.streams ?? before;
   const removed = new Set(change.remove_streams ?? []);
   for (const name of removed) {
     if (base.some((stream) => stream.name === name)) continue;
-    throw new MillraceError('invalid_config', `There is no stream "${name}" to remove.`, { hint: suggestion(name, base.map((stream) => stream.name)) });
+    throw new MillraceError('invalid_config', `There is no stream "${name}" to remove.`, {
+      hint: suggestion(
+        name,
+        base.map((stream) => stream.name),
+      ),
+    });
   }
   return [...base.filter((stream) => !removed.has(stream.name)), ...(change.add_streams ?? [])];
 }
@@ -214,12 +318,15 @@ function describeChanges(before: Connector, after: Connector): readonly string[]
     else if (was.get(stream.name) !== JSON.stringify(stream)) changes.push(`stream "${stream.name}" changed`);
   }
   const now = new Set(after.streams.map((stream) => stream.name));
-  for (const name of was.keys()) if (!now.has(name)) changes.push(`stream "${name}" removed; its landed table stays`);
+  for (const name of was.keys())
+    if (!now.has(name)) changes.push(`stream "${name}" removed; its landed table stays`);
   for (const key of new Set([...Object.keys(before.config), ...Object.keys(after.config)])) {
-    if (JSON.stringify(before.config[key]) !== JSON.stringify(after.config[key])) changes.push(`config.${key} changed`);
+    if (JSON.stringify(before.config[key]) !== JSON.stringify(after.config[key]))
+      changes.push(`config.${key} changed`);
   }
   for (const field of ['schedule', 'timezone', 'enabled', 'description'] as const) {
-    if (before[field] !== after[field]) changes.push(`${field}: ${String(before[field] ?? 'none')} → ${String(after[field] ?? 'none')}`);
+    if (before[field] !== after[field])
+      changes.push(`${field}: ${String(before[field] ?? 'none')} → ${String(after[field] ?? 'none')}`);
   }
   return changes;
 }

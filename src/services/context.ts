@@ -6,7 +6,8 @@ import type { Warehouse } from '../destinations/warehouse.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
 import type { Threads } from '../engine/threads.ts';
-import type { AuditStore, ConnectorRecord, ConnectorStore, RunStore, SealedSecret } from '../store/store.ts';
+import type { AuditStore, ConnectorRecord, ConnectorStore, RunStore } from '../store/store.ts';
+import type { SecretTools } from '../vault/secret-tools.ts';
 
 /** What the use cases work with; `app.ts` puts it together. */
 export interface Context {
@@ -31,40 +32,16 @@ export interface Settings {
   readonly query: { readonly timeoutMs: number; readonly maxRows: number; readonly maxBytes: number };
 }
 
-/** The vault as the use cases need it. `secretPaths` are the config fields that hold credentials: `password`. */
-export interface SecretTools {
-  /** References replaced by what they name; for handing to a driver, nowhere else. */
-  reveal(connector: string, config: Connector['config'], secretPaths: readonly string[]): Promise<Readonly<Record<string, unknown>>>;
-  /**
-   * Literals sealed and replaced by references; the warnings say which passed through the conversation. `sealed` is not
-   * stored yet: it goes into the store together with the connector. `fields` are the paths it is for.
-   */
-  seal(
-    connector: string,
-    config: Connector['config'],
-    secretPaths: readonly string[],
-  ): Promise<{
-    readonly config: Readonly<Record<string, unknown>>;
-    readonly sealed: readonly SealedSecret[];
-    readonly fields: readonly string[];
-    readonly warnings: readonly string[];
-  }>;
-  /** For showing: secrets as `••••` and where they come from. */
-  show(config: Connector['config'], secretPaths: readonly string[]): Readonly<Record<string, unknown>>;
-  /** What `show` masked, put back from the config it showed. */
-  unmask(
-    config: Connector['config'],
-    before: Connector['config'],
-    secretPaths: readonly string[],
-  ): Readonly<Record<string, unknown>>;
-}
-
 /** Throws `read_only` when this server may not change anything. */
 export function assertWritable(context: Context): void {
   if (!context.settings.readOnly) return;
-  throw new MillraceError('read_only', 'This server was started read-only: nothing can be registered, changed, synced or deleted.', {
-    hint: 'Start millrace without --read-only to allow changes.',
-  });
+  throw new MillraceError(
+    'read_only',
+    'This server was started read-only: nothing can be registered, changed, synced or deleted.',
+    {
+      hint: 'Start millrace without --read-only to allow changes.',
+    },
+  );
 }
 
 /** Throws `invalid_config` naming the known types. */
@@ -79,7 +56,10 @@ export function connectorType(context: Pick<Context, 'types'>, type: string): Co
 }
 
 /** A connector ready to be opened in a thread: its secrets in clear. */
-export async function sourceSpec(context: Pick<Context, 'types' | 'secrets' | 'settings'>, connector: Connector): Promise<SourceSpec> {
+export async function sourceSpec(
+  context: Pick<Context, 'types' | 'secrets' | 'settings'>,
+  connector: Connector,
+): Promise<SourceSpec> {
   const type = connectorType(context, connector.type);
   const config = await context.secrets.reveal(connector.name, connector.config, type.secrets);
   return { connector: connector.name, type: connector.type, config, allow: context.settings.allow };
@@ -88,14 +68,22 @@ export async function sourceSpec(context: Pick<Context, 'types' | 'secrets' | 's
 /** Asks a connector's source a question that moves nothing; `timeout` after `timeoutMs`. */
 export async function ask<Q extends Question>(
   context: Context,
-  { connector, question, timeoutMs = 60_000 }: { readonly connector: Connector; readonly question: Q; readonly timeoutMs?: number },
+  {
+    connector,
+    question,
+    timeoutMs = 60_000,
+  }: { readonly connector: Connector; readonly question: Q; readonly timeoutMs?: number },
   signal: AbortSignal,
 ): Promise<Answers[Q['ask']]> {
   const source = await sourceSpec(context, connector);
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(tookTooLong(connector.name, timeoutMs)), timeoutMs);
   try {
-    const answer = await context.threads.run({ kind: 'probe', source, question }, {}, AbortSignal.any([signal, late.signal]));
+    const answer = await context.threads.run(
+      { kind: 'probe', source, question },
+      {},
+      AbortSignal.any([signal, late.signal]),
+    );
     return answer as Answers[Q['ask']];
   } finally {
     clearTimeout(timer);
@@ -105,7 +93,9 @@ export async function ask<Q extends Question>(
 function tookTooLong(connector: string, timeoutMs: number): MillraceError {
   return new MillraceError('timeout', `"${connector}" did not answer within ${timeoutMs / 1000} s.`, {
     hint: 'Look at the source and the network between; `test_connector` shows which step takes the time.',
-    nextActions: [{ tool: 'test_connector', arguments: { connector }, why: 'shows how far a connection gets' }],
+    nextActions: [
+      { tool: 'test_connector', arguments: { connector }, why: 'shows how far a connection gets' },
+    ],
   });
 }
 

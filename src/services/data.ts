@@ -11,7 +11,10 @@ export function createDataService(context: Context): DataService {
       if (table !== undefined && tables.length === 0) {
         const known = warehouse.tables({}).map((info) => info.table);
         throw new MillraceError('invalid_config', `There is no landed table "${table}".`, {
-          hint: known.length === 0 ? 'Nothing has landed yet: run sync_connector first.' : suggestion(table, known),
+          hint:
+            known.length === 0
+              ? 'Nothing has landed yet: run sync_connector first.'
+              : suggestion(table, known),
           nextActions: [{ tool: 'describe_data', arguments: {}, why: 'lists the landed tables' }],
         });
       }
@@ -19,7 +22,10 @@ export function createDataService(context: Context): DataService {
     },
 
     async query(request, signal) {
-      const caps = { ...settings.query, maxRows: Math.min(request.limit ?? settings.query.maxRows, settings.query.maxRows) };
+      const caps = {
+        ...settings.query,
+        maxRows: Math.min(request.limit ?? settings.query.maxRows, settings.query.maxRows),
+      };
       return await warehouse.query(request.sql, caps, signal);
     },
   };

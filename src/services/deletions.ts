@@ -1,7 +1,7 @@
 import { MillraceError } from '../core/errors.ts';
 import { assertWritable, type Context } from './context.ts';
-import type { ConnectorService } from './services.ts';
 import { hasEnded } from './runs.ts';
+import type { ConnectorService } from './services.ts';
 
 const validMs = 10 * 60_000;
 
@@ -25,7 +25,9 @@ export function createDeletions(context: Context): Pick<ConnectorService, 'delet
       assertWritable(context);
       const record = await context.connectors.get(input.connector);
       const keepData = input.keep_data ?? true;
-      const tables = context.warehouse.tables({ connector: record.name }).map((info) => ({ table: info.table, rows: info.rows }));
+      const tables = context.warehouse
+        .tables({ connector: record.name })
+        .map((info) => ({ table: info.table, rows: info.rows }));
       const shown = { connector: record.name, keep_data: keepData, tables };
       const fingerprint = JSON.stringify([record.updated_at, tables]);
       const now = context.now().getTime();
@@ -37,12 +39,23 @@ export function createDeletions(context: Context): Pick<ConnectorService, 'delet
         return { ...shown, deleted: false, confirmation };
       }
       const plan = plans.get(input.confirmation);
-      if (plan === undefined || plan.connector !== record.name || plan.keepData !== keepData || plan.fingerprint !== fingerprint) throw notThisPlan(record.name, keepData);
+      if (
+        plan === undefined ||
+        plan.connector !== record.name ||
+        plan.keepData !== keepData ||
+        plan.fingerprint !== fingerprint
+      )
+        throw notThisPlan(record.name, keepData);
       await assertIdle(context, record.name);
       plans.delete(input.confirmation);
       await context.connectors.remove(record.name);
       if (!keepData) await context.warehouse.drop(record.name);
-      await context.audit.append({ actor: caller.actor, action: 'delete_connector', subject: record.name, detail: { keep_data: keepData, tables: tables.length } });
+      await context.audit.append({
+        actor: caller.actor,
+        action: 'delete_connector',
+        subject: record.name,
+        detail: { keep_data: keepData, tables: tables.length },
+      });
       return { ...shown, deleted: true };
     },
   };
@@ -53,13 +66,25 @@ async function assertIdle(context: Context, connector: string): Promise<void> {
   if (last === undefined || hasEnded(last)) return;
   throw new MillraceError('run_in_progress', `"${connector}" is syncing (run ${last.run_id}).`, {
     hint: 'Cancel the run or wait for its end, then delete.',
-    nextActions: [{ tool: 'cancel_run', arguments: { run_id: last.run_id }, why: 'stops it at its next batch' }],
+    nextActions: [
+      { tool: 'cancel_run', arguments: { run_id: last.run_id }, why: 'stops it at its next batch' },
+    ],
   });
 }
 
 function notThisPlan(connector: string, keepData: boolean): MillraceError {
-  return new MillraceError('confirmation_invalid', 'The confirmation belongs to another plan, was used, or is older than ten minutes.', {
-    hint: 'Call delete_connector without a confirmation to see the plan as it is now, and bring its token back with the same arguments.',
-    nextActions: [{ tool: 'delete_connector', arguments: { connector, keep_data: keepData }, why: 'shows the plan and mints a token for it' }],
-  });
+  return new MillraceError(
+    'confirmation_invalid',
+    'The confirmation belongs to another plan, was used, or is older than ten minutes.',
+    {
+      hint: 'Call delete_connector without a confirmation to see the plan as it is now, and bring its token back with the same arguments.',
+      nextActions: [
+        {
+          tool: 'delete_connector',
+          arguments: { connector, keep_data: keepData },
+          why: 'shows the plan and mints a token for it',
+        },
+      ],
+    },
+  );
 }

@@ -11,15 +11,23 @@ export function createHealthService(context: Context): HealthService {
     async get() {
       const connectors = await connectorStates(context);
       const { store_bytes, free_bytes } = context.storage();
-      const reasons = connectors.flatMap((state) => (state.reason === undefined ? [] : [`${state.name}: ${state.reason}`]));
-      if (free_bytes < lowDiskBytes) reasons.push(`only ${Math.round(free_bytes / 1024 / 1024)} MB are free for the data folder`);
+      const reasons = connectors.flatMap((state) =>
+        state.reason === undefined ? [] : [`${state.name}: ${state.reason}`],
+      );
+      if (free_bytes < lowDiskBytes)
+        reasons.push(`only ${Math.round(free_bytes / 1024 / 1024)} MB are free for the data folder`);
       return {
         status: overall(connectors, free_bytes),
         reasons,
         connectors,
         scheduler: { enabled: false, detail: 'This version starts runs on request only.' },
         runs: await context.runs.counts(),
-        storage: { data_dir: context.settings.dataDir, store_bytes, warehouse_bytes: context.warehouse.sizeBytes(), free_bytes },
+        storage: {
+          data_dir: context.settings.dataDir,
+          store_bytes,
+          warehouse_bytes: context.warehouse.sizeBytes(),
+          free_bytes,
+        },
         next_actions: connectors.flatMap(actionsFor),
       };
     },
@@ -39,7 +47,11 @@ async function connectorStates(context: Context): Promise<readonly State[]> {
 }
 
 /** How a connector is, from its newest run. */
-export function healthOf(last: Run | undefined): { readonly health: Health; readonly reason?: string; readonly error?: NonNullable<Run['error']> } {
+export function healthOf(last: Run | undefined): {
+  readonly health: Health;
+  readonly reason?: string;
+  readonly error?: NonNullable<Run['error']>;
+} {
   if (last === undefined) return { health: 'unknown' };
   const error = last.error === undefined ? {} : { error: last.error };
   switch (last.status) {
@@ -52,9 +64,18 @@ export function healthOf(last: Run | undefined): { readonly health: Health; read
         ? { health: 'degraded', reason: `attempt ${last.attempt} failed, trying again`, ...error }
         : { health: 'healthy' };
     case 'partial':
-      return { health: 'degraded', reason: `the last run left streams behind: ${failedStreams(last)}`, ...error };
+      return {
+        health: 'degraded',
+        reason: `the last run left streams behind: ${failedStreams(last)}`,
+        ...error,
+      };
     case 'failed':
-      return { health: 'failing', reason: last.error === undefined ? 'the last run failed' : `${last.error.code}: ${last.error.message}`, ...error };
+      return {
+        health: 'failing',
+        reason:
+          last.error === undefined ? 'the last run failed' : `${last.error.code}: ${last.error.message}`,
+        ...error,
+      };
     default:
       return last.status satisfies never;
   }
@@ -69,10 +90,18 @@ function failedStreams(run: Run): string {
 
 function overall(connectors: readonly State[], freeBytes: number): HealthReport['status'] {
   if (connectors.some((state) => state.health === 'failing')) return 'failing';
-  return connectors.some((state) => state.health === 'degraded') || freeBytes < lowDiskBytes ? 'degraded' : 'healthy';
+  return connectors.some((state) => state.health === 'degraded') || freeBytes < lowDiskBytes
+    ? 'degraded'
+    : 'healthy';
 }
 
 function actionsFor(state: State): readonly NextAction[] {
   if (state.health !== 'failing' && state.health !== 'degraded') return [];
-  return [{ tool: 'test_connector', arguments: { connector: state.name }, why: 'shows what is wrong with the source now' }];
+  return [
+    {
+      tool: 'test_connector',
+      arguments: { connector: state.name },
+      why: 'shows what is wrong with the source now',
+    },
+  ];
 }

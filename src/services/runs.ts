@@ -21,7 +21,11 @@ export function createRunService(context: Context): RunService {
     async sync(request, options) {
       assertWritable(context);
       const connector = await context.connectors.get(request.connector);
-      assertStreams(connector.name, connector.streams.map((stream) => stream.name), request.streams);
+      assertStreams(
+        connector.name,
+        connector.streams.map((stream) => stream.name),
+        request.streams,
+      );
       const queued = await runs.enqueue({
         connector: connector.name,
         trigger: options.trigger,
@@ -32,14 +36,24 @@ export function createRunService(context: Context): RunService {
         actor: options.caller.actor,
         action: 'sync_connector',
         subject: connector.name,
-        detail: { run_id: queued.run_id, ...(request.streams === undefined ? {} : { streams: request.streams }), full_refresh: request.full_refresh ?? false },
+        detail: {
+          run_id: queued.run_id,
+          ...(request.streams === undefined ? {} : { streams: request.streams }),
+          full_refresh: request.full_refresh ?? false,
+        },
       });
       runner.wake();
-      return withActions(await waitFor(context, { runId: queued.run_id, seconds: request.wait_seconds ?? 10 }, options));
+      return withActions(
+        await waitFor(context, { runId: queued.run_id, seconds: request.wait_seconds ?? 10 }, options),
+      );
     },
 
     async get(request, options) {
-      const run = await waitFor(context, { runId: request.run_id, seconds: request.wait_seconds ?? 0 }, options);
+      const run = await waitFor(
+        context,
+        { runId: request.run_id, seconds: request.wait_seconds ?? 0 },
+        options,
+      );
       const log = request.include_log === true ? { log: await runs.readLog(run.run_id, logLines) } : {};
       return { ...withActions(run), ...log };
     },
@@ -55,16 +69,24 @@ export function createRunService(context: Context): RunService {
       if (hasEnded(run)) return withActions(run);
       await context.audit.append({ actor: caller.actor, action: 'cancel_run', subject: runId, detail: {} });
       runner.cancel(runId);
-      return withActions(await waitFor(context, { runId, seconds: 5 }, { signal: new AbortController().signal }));
+      return withActions(
+        await waitFor(context, { runId, seconds: 5 }, { signal: new AbortController().signal }),
+      );
     },
   };
 }
 
-function assertStreams(connector: string, known: readonly string[], asked: readonly string[] | undefined): void {
+function assertStreams(
+  connector: string,
+  known: readonly string[],
+  asked: readonly string[] | undefined,
+): void {
   if (known.length === 0) {
     throw new MillraceError('invalid_config', `"${connector}" has no streams to sync.`, {
       hint: 'Add streams with update_connector; discover_streams shows what there is, ready to be used.',
-      nextActions: [{ tool: 'discover_streams', arguments: { connector }, why: 'shows tables with suggested streams' }],
+      nextActions: [
+        { tool: 'discover_streams', arguments: { connector }, why: 'shows tables with suggested streams' },
+      ],
     });
   }
   for (const name of asked ?? []) {
@@ -77,7 +99,11 @@ function assertStreams(connector: string, known: readonly string[], asked: reado
 }
 
 /** The run when it has ended or the time is up, whichever comes first; giving up waiting never stops the run. */
-async function waitFor(context: Context, wanted: { readonly runId: string; readonly seconds: number }, options: WaitOptions): Promise<Run> {
+async function waitFor(
+  context: Context,
+  wanted: { readonly runId: string; readonly seconds: number },
+  options: WaitOptions,
+): Promise<Run> {
   const until = context.now().getTime() + wanted.seconds * 1_000;
   let wake: () => void = () => undefined;
   const unsubscribe = context.runner.onChange((runId) => {
@@ -115,16 +141,37 @@ function nextActions(run: Run): readonly NextAction[] {
   switch (run.status) {
     case 'queued':
     case 'running':
-      return [{ tool: 'get_run', arguments: { run_id: run.run_id, wait_seconds: 20 }, why: 'waits for the end and shows progress' }];
+      return [
+        {
+          tool: 'get_run',
+          arguments: { run_id: run.run_id, wait_seconds: 20 },
+          why: 'waits for the end and shows progress',
+        },
+      ];
     case 'succeeded':
-      return run.totals.rows_written > 0 ? [{ tool: 'describe_data', arguments: {}, why: 'shows the landed tables, ready for query_data' }] : [];
+      return run.totals.rows_written > 0
+        ? [{ tool: 'describe_data', arguments: {}, why: 'shows the landed tables, ready for query_data' }]
+        : [];
     case 'partial':
     case 'failed': {
       const own = (run.error?.next_actions ?? []).slice(0, 2);
-      return [...own, { tool: 'get_run', arguments: { run_id: run.run_id, include_log: true }, why: 'shows each stream and what happened when' }];
+      return [
+        ...own,
+        {
+          tool: 'get_run',
+          arguments: { run_id: run.run_id, include_log: true },
+          why: 'shows each stream and what happened when',
+        },
+      ];
     }
     case 'cancelled':
-      return [{ tool: 'sync_connector', arguments: { connector: run.connector }, why: 'goes on from the last committed batch' }];
+      return [
+        {
+          tool: 'sync_connector',
+          arguments: { connector: run.connector },
+          why: 'goes on from the last committed batch',
+        },
+      ];
     default:
       return run.status satisfies never;
   }

@@ -88,11 +88,19 @@ export interface ConnectorService {
   types(type?: string): readonly ConnectorTypeView[];
   /** Input: a Connector of the contract, earlier shapes included, plus `test`. Literal secrets are sealed and warned about. */
   register(input: unknown, caller: Caller, signal: AbortSignal): Promise<Registered>;
-  list(filter: { readonly type?: string; readonly enabled?: boolean; readonly limit?: number; readonly cursor?: string }): Promise<Page<ConnectorSummary>>;
+  list(filter: {
+    readonly type?: string;
+    readonly enabled?: boolean;
+    readonly limit?: number;
+    readonly cursor?: string;
+  }): Promise<Page<ConnectorSummary>>;
   get(name: string): Promise<ConnectorDetail>;
   /** Input: `connector`, and what is to change: any Connector field, `streams` (replaces), `add_streams`, `remove_streams`. */
   update(input: unknown, caller: Caller, signal: AbortSignal): Promise<Updated>;
-  delete(input: { readonly connector: string; readonly keep_data?: boolean; readonly confirmation?: string }, caller: Caller): Promise<Deletion>;
+  delete(
+    input: { readonly connector: string; readonly keep_data?: boolean; readonly confirmation?: string },
+    caller: Caller,
+  ): Promise<Deletion>;
   test(name: string, signal: AbortSignal): Promise<CheckReport>;
   /** Configuration as code: registers what is not there and updates what differs; never deletes. Throws at the first that does not hold. */
   apply(inputs: readonly unknown[], caller: Caller): Promise<void>;
@@ -106,19 +114,44 @@ export interface Preview {
 }
 
 export interface StreamService {
-  discover(request: { readonly connector: string; readonly search?: string; readonly limit?: number; readonly cursor?: string }, signal: AbortSignal): Promise<Page<StreamInfo>>;
+  discover(
+    request: {
+      readonly connector: string;
+      readonly search?: string;
+      readonly limit?: number;
+      readonly cursor?: string;
+    },
+    signal: AbortSignal,
+  ): Promise<Page<StreamInfo>>;
   /** `stream`: a name already registered, or a Stream. */
-  preview(request: { readonly connector: string; readonly stream: unknown; readonly limit?: number }, signal: AbortSignal): Promise<Preview>;
+  preview(
+    request: { readonly connector: string; readonly stream: unknown; readonly limit?: number },
+    signal: AbortSignal,
+  ): Promise<Preview>;
 }
 
 export interface RunService {
   /** Starts a run and waits up to `wait_seconds` (10, at most 25) for its end. `onProgress` hears of every change meanwhile. */
   sync(
-    request: { readonly connector: string; readonly streams?: readonly string[]; readonly full_refresh?: boolean; readonly wait_seconds?: number },
+    request: {
+      readonly connector: string;
+      readonly streams?: readonly string[];
+      readonly full_refresh?: boolean;
+      readonly wait_seconds?: number;
+    },
     options: RunOptions,
   ): Promise<Run>;
-  get(request: { readonly run_id: string; readonly wait_seconds?: number; readonly include_log?: boolean }, options: WaitOptions): Promise<Run>;
-  list(filter: { readonly connector?: string; readonly status?: RunStatus; readonly since?: string; readonly limit?: number; readonly cursor?: string }): Promise<Page<Run>>;
+  get(
+    request: { readonly run_id: string; readonly wait_seconds?: number; readonly include_log?: boolean },
+    options: WaitOptions,
+  ): Promise<Run>;
+  list(filter: {
+    readonly connector?: string;
+    readonly status?: RunStatus;
+    readonly since?: string;
+    readonly limit?: number;
+    readonly cursor?: string;
+  }): Promise<Page<Run>>;
   cancel(runId: string, caller: Caller): Promise<Run>;
 }
 
@@ -134,16 +167,29 @@ export interface RunOptions extends WaitOptions {
 
 export interface DataService {
   describe(table?: string): Promise<readonly TableInfo[]>;
-  query(request: { readonly sql: string; readonly limit?: number }, signal: AbortSignal): Promise<QueryResult>;
+  query(
+    request: { readonly sql: string; readonly limit?: number },
+    signal: AbortSignal,
+  ): Promise<QueryResult>;
 }
 
 export interface HealthReport {
   readonly status: Exclude<Health, 'unknown'>;
   readonly reasons: readonly string[];
-  readonly connectors: readonly { readonly name: string; readonly health: Health; readonly reason?: string; readonly error?: ErrorView }[];
+  readonly connectors: readonly {
+    readonly name: string;
+    readonly health: Health;
+    readonly reason?: string;
+    readonly error?: ErrorView;
+  }[];
   readonly scheduler: { readonly enabled: boolean; readonly detail: string };
   readonly runs: Readonly<Record<RunStatus, number>>;
-  readonly storage: { readonly data_dir: string; readonly store_bytes: number; readonly warehouse_bytes: number; readonly free_bytes: number };
+  readonly storage: {
+    readonly data_dir: string;
+    readonly store_bytes: number;
+    readonly warehouse_bytes: number;
+    readonly free_bytes: number;
+  };
   readonly next_actions: readonly NextAction[];
 }
 

@@ -25,9 +25,17 @@ export function createStreamService(context: Context): StreamService {
     async preview(request, signal) {
       const connector = await context.connectors.get(request.connector);
       const stream = streamOf(connector, request.stream);
-      const answer = await ask(context, { connector, question: { ask: 'preview', stream, limit: request.limit ?? 5 } }, signal);
+      const answer = await ask(
+        context,
+        { connector, question: { ask: 'preview', stream, limit: request.limit ?? 5 } },
+        signal,
+      );
       return {
-        columns: answer.stream.columns.map((column) => ({ name: column.name, type: column.type, source_type: column.sourceType })),
+        columns: answer.stream.columns.map((column) => ({
+          name: column.name,
+          type: column.type,
+          source_type: column.sourceType,
+        })),
         rows: answer.rows.map((row) => row.map(shown)),
         would_write: { table: answer.table, mode: answer.stream.mode, ddl: answer.ddl },
         warnings: answer.stream.notes,
@@ -41,13 +49,23 @@ function streamOf(connector: Connector, wanted: unknown): Stream {
   const found = connector.streams.find((stream) => stream.name === wanted);
   if (found !== undefined) return found;
   throw new MillraceError('invalid_config', `"${connector.name}" has no stream "${wanted}".`, {
-    hint: `${suggestion(wanted, connector.streams.map((stream) => stream.name))} A stream that is not registered yet is given as an object: {"name": "orders", "table": "public.orders"}.`,
-    nextActions: [{ tool: 'discover_streams', arguments: { connector: connector.name, search: wanted }, why: 'shows what there is at the source' }],
+    hint: `${suggestion(
+      wanted,
+      connector.streams.map((stream) => stream.name),
+    )} A stream that is not registered yet is given as an object: {"name": "orders", "table": "public.orders"}.`,
+    nextActions: [
+      {
+        tool: 'discover_streams',
+        arguments: { connector: connector.name, search: wanted },
+        why: 'shows what there is at the source',
+      },
+    ],
   });
 }
 
 function shown(value: Value): string | number | boolean | null {
-  if (value instanceof Uint8Array) return cut(`\\x${Buffer.from(value.subarray(0, cellChars)).toString('hex')}`, value.length * 2);
+  if (value instanceof Uint8Array)
+    return cut(`\\x${Buffer.from(value.subarray(0, cellChars)).toString('hex')}`, value.length * 2);
   if (typeof value === 'bigint') return value.toString();
   return typeof value === 'string' ? cut(value, value.length) : value;
 }
