@@ -1,0 +1,177 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Run } from '../../src/core/model.ts';
+import { type MillraceProcess, startMillrace, syncToEnd } from '../support/millrace-process.ts';
+import {
+  compareMoving,
+  createMovingTables,
+  isEqual,
+  movingNames,
+  movingTables,
+} from '../support/moving-source.ts';
+import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
+import { type SmallDisk, smallDisk } from '../support/small-disk.ts';
+
+/** No space left for the data folder: a coded error, two whole files, and work again when space returns. */
+
+const DISK = 48 * 2 ** 20;
+const ROWS = 40_000;
+let database: TestDatabase;
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  await createMovingTables(database, ROWS);
+});
+
+afterAll(() => database?.drop());
+
+test('during a sync: disk_full, both files whole, and the next run finishes the work', {
+  timeout: 90_000,
+}, async () => {
+  using disk = smallDisk(DISK);
+  await using millrace = await start(disk, { attempts: 2, backoffMs: [10, 50] });
+  disk.fill(3 * 2 ** 20);
+  const run = await syncToEnd(millrace, { connector: 'shop' });
+  expect(run.status).toMatch(/failed|partial/);
+  const codes = run.streams.map((stream) => stream.error?.code).filter((code) => code !== undefined);
+  expect(codes).toContain('disk_full');
+  expect(new Set(codes)).toEqual(new Set(['disk_full']));
+  expect(run.error?.hint.length).toBeGreaterThan(10);
+  // What was said to be written is there.
+  for (const stream of run.streams) {
+    if (stream.mode !== 'replace')
+      expect(rowsLanded(disk, stream.stream), stream.stream).toBe(stream.rows_written);
+  }
+  expectWhole(disk);
+  disk.free();
+  expect(await syncToEnd(millrace, { connector: 'shop' })).toMatchObject({ status: 'succeeded' });
+  await syncToEnd(millrace, { connector: 'shop' });
+  await expectEqual(disk);
+  await millrace.kill('SIGTERM');
+  expectWhole(disk);
+});
+
+test('with retries left the run goes on by itself when space returns', { timeout: 90_000 }, async () => {
+  using disk = smallDisk(DISK);
+  await using millrace = await start(disk, { attempts: 50, backoffMs: [200, 400] });
+  disk.fill(3 * 2 ** 20);
+  const { run } = await millrace.must<{ run: Run }>('sync_connector', { connector: 'shop', wait_seconds: 0 });
+  await until(async () => (await runOf(millrace, run.run_id)).attempt > 2);
+  disk.free();
+  await until(async () => (await runOf(millrace, run.run_id)).status === 'succeeded');
+  await syncToEnd(millrace, { connector: 'shop' });
+  await expectEqual(disk);
+});
+
+test('during a write of the store: disk_full, nothing half done, and the same call works when space returns', {
+  timeout: 90_000,
+}, async () => {
+  using disk = smallDisk(DISK);
+  await using millrace = await start(disk, { attempts: 2, backoffMs: [10, 50] });
+  disk.fill(0);
+  const codes = new Set<string>();
+  let registered = 0;
+  for (let turn = 0; turn < 60; turn += 1) {
+    const reply = await millrace.call('register_connector', connector(`more${turn}`));
+    if (reply.isError) codes.add((reply.structured['error'] as { code: string }).code);
+    else registered += 1;
+  }
+  expect([...codes]).toEqual(['disk_full']);
+  // It answers meanwhile, and says what is wrong.
+  const health = await millrace.must<{ storage: { free_bytes: number } }>('get_health');
+  expect(health.storage.free_bytes).toBeLessThan(2 ** 20);
+  expect(JSON.stringify(health)).toMatch(/disk|space/i);
+  expectWhole(disk);
+  disk.free();
+  const { connectors } = await millrace.must<{ connectors: unknown[] }>('list_connectors', { limit: 100 });
+  expect(connectors).toHaveLength(registered + 1);
+  await millrace.must('register_connector', connector('later'));
+  expect(await syncToEnd(millrace, { connector: 'later', streams: ['orders'] })).toMatchObject({
+    status: 'succeeded',
+  });
+  expectWhole(disk);
+});
+
+test('full to the last byte in the middle of a run: no crash, and the run is not forgotten', {
+  timeout: 120_000,
+}, async () => {
+  using disk = smallDisk(DISK);
+  await using millrace = await start(disk, { attempts: 50, backoffMs: [100, 200] });
+  const { run } = await millrace.must<{ run: Run }>('sync_connector', { connector: 'shop', wait_seconds: 0 });
+  await until(async () => (await runOf(millrace, run.run_id)).totals.rows_read > 0);
+  disk.fill(0);
+  await sleep(3_000);
+  expect(millrace.alive()).toBe(true);
+  await millrace.must('get_health');
+  disk.free();
+  await until(async () =>
+    ['succeeded', 'partial', 'failed'].includes((await runOf(millrace, run.run_id)).status),
+  );
+  expect(await syncToEnd(millrace, { connector: 'shop' })).toMatchObject({ status: 'succeeded' });
+  await syncToEnd(millrace, { connector: 'shop' });
+  await expectEqual(disk);
+  expectWhole(disk);
+});
+
+function connector(name: string): Record<string, unknown> {
+  const streams = movingNames.map((stream) => movingTables[stream].stream);
+  return {
+    name,
+    type: 'postgresql',
+    config: database.config,
+    streams,
+    test: false,
+    description: 'x'.repeat(400),
+  };
+}
+
+async function start(disk: SmallDisk, runs: object): Promise<MillraceProcess> {
+  const millrace = await startMillrace({ dataDir: join(disk.path, 'data'), config: { runs } });
+  await millrace.must('register_connector', connector('shop'));
+  return millrace;
+}
+
+async function runOf(millrace: MillraceProcess, runId: string): Promise<Run> {
+  return (await millrace.must<{ run: Run }>('get_run', { run_id: runId })).run;
+}
+
+function rowsLanded(disk: SmallDisk, stream: string): number {
+  return withFile(disk, 'warehouse.db', (file) => {
+    const known = file.prepare('SELECT 1 FROM sqlite_master WHERE name = ?').get(`shop__${stream}`);
+    return known ? Number(file.prepare(`SELECT count(*) FROM shop__${stream}`).pluck().get()) : 0;
+  });
+}
+
+function expectWhole(disk: SmallDisk): void {
+  for (const name of ['store.db', 'warehouse.db']) {
+    expect(
+      withFile(disk, name, (file) => file.pragma('integrity_check', { simple: true })),
+      name,
+    ).toBe('ok');
+  }
+}
+
+async function expectEqual(disk: SmallDisk): Promise<void> {
+  const warehouse = join(disk.path, 'data', 'warehouse.db');
+  const differences = await compareMoving({ database, warehouse, connector: 'shop' });
+  expect(differences.filter((difference) => !isEqual(difference))).toEqual([]);
+}
+
+function withFile<T>(disk: SmallDisk, name: string, look: (file: Database.Database) => T): T {
+  const file = new Database(join(disk.path, 'data', name), { readonly: true });
+  try {
+    return look(file);
+  } finally {
+    file.close();
+  }
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const end = Date.now() + 45_000;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error('it did not come to that');
+    await sleep(100);
+  }
+}
