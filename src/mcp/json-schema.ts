@@ -8,13 +8,25 @@ export function inputJsonSchema(schema: z.ZodObject): JsonSchema {
 }
 
 /**
- * What a tool answers, as JSON Schema. No field of the outermost object is required: an error answers
- * `{ error }`, and clients on the 2025 SDK check that against the same schema and drop the answer when it does
- * not fit. Nothing is closed either, so that a newer server may say more.
+ * What a tool answers, as JSON Schema: which fields there may be and their types. None is listed as required,
+ * first because an error answers `{ error }`, and clients on the 2025 SDK check that against the same schema and
+ * drop the answer when it does not fit; and then because that list is a sixth of all tokens. Nothing is closed,
+ * so that a newer server may say more. Our own tests hold every answer against the strict schema.
  */
 export function outputJsonSchema(schema: z.ZodObject): JsonSchema {
-  const { required: _required, ...rest } = compact(z.toJSONSchema(schema, { io: 'input' })) as JsonSchema;
-  return rest as JsonSchema;
+  return compact(withoutRequired(z.toJSONSchema(schema, { io: 'input' }))) as JsonSchema;
+}
+
+/**
+ * A list of names under `required` is the keyword; a property of that name is an object. What is marked `brief`
+ * says that it is an object and no more: it is described once, where the model is told how to work.
+ */
+function withoutRequired(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(withoutRequired);
+  if (typeof node !== 'object' || node === null) return node;
+  if ('brief' in node && node.brief === true) return { type: 'object' };
+  const kept = Object.entries(node).filter(([key, value]) => !(key === 'required' && Array.isArray(value)));
+  return Object.fromEntries(kept.map(([key, value]) => [key, withoutRequired(value)]));
 }
 
 /** Without what says nothing: each word of the list is paid for by every conversation. */

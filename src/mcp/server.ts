@@ -1,10 +1,13 @@
-import type { ServerContext, ToolAnnotations } from '@modelcontextprotocol/server';
 import {
   type CallToolResult,
+  CLIENT_INFO_META_KEY,
   McpServer,
   ProtocolError,
   ProtocolErrorCode,
+  type ServerContext,
+  type ToolAnnotations,
 } from '@modelcontextprotocol/server';
+import { z } from 'zod';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
 import { suggestion } from '../core/nearest.ts';
 import type { Services } from '../services/services.ts';
@@ -48,13 +51,9 @@ export function createMcpServer(options: McpOptions): McpServer {
   server.server.registerCapabilities({ tools: {} });
   server.server.setRequestHandler('tools/list', () => ({ tools: [...listTools(options.readOnly)] }));
   server.server.setRequestHandler('tools/call', (request, context) => {
-    const client =
-      context.mcpReq.envelope?.['io.modelcontextprotocol/clientInfo'] ?? server.server.getClientVersion();
-    return callTool(
-      options,
-      { name: request.params.name, args: request.params.arguments },
-      callContext(context, client?.name),
-    );
+    const client = clientName(context) ?? server.server.getClientVersion()?.name ?? 'unknown';
+    const { name, arguments: args } = request.params;
+    return callTool(options, { name, args }, callContext(context, client));
   });
   return server;
 }
@@ -137,10 +136,17 @@ function notHere(tool: string): MillraceError {
 
 /** Longer names of clients are of no use in an audit log. */
 const clientChars = 60;
+const clientInfo = z.object({ name: z.string() });
 
-function callContext(context: ServerContext, client: string | undefined): CallContext {
+/** Who calls, from the request itself: clients of 2026 say it in every request, earlier ones once. */
+function clientName(context: ServerContext): string | undefined {
+  const envelope: Readonly<Record<string, unknown>> = context.mcpReq.envelope ?? {};
+  return clientInfo.safeParse(envelope[CLIENT_INFO_META_KEY]).data?.name;
+}
+
+function callContext(context: ServerContext, client: string): CallContext {
   const { signal, _meta, notify } = context.mcpReq;
-  const caller = { actor: `mcp:${cleanText((client ?? 'unknown').slice(0, clientChars))}` };
+  const caller = { actor: `mcp:${cleanText(client.slice(0, clientChars))}` };
   const progressToken = _meta?.progressToken;
   if (progressToken === undefined) return { caller, signal };
   const onRun = createProgress((update) => {

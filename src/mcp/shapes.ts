@@ -2,39 +2,42 @@ import { z } from 'zod';
 
 /** Parts that the schemas of several tools share. Those of answers are described only where a name does not say it. */
 
-export const connectorArgument = z
-  .string()
-  .min(1)
-  .max(100)
-  .describe('Name of a registered connector, e.g. "shop"');
+/** Not held to the form of a name: a wrong one is answered with the names that are near. */
+export const connectorArgument = z.string().max(100).describe('Name, e.g. "shop"');
 
-export const runIdArgument = z.string().min(1).max(100).describe('Run id from sync_connector or list_runs');
+export const runIdArgument = z.string().max(100).describe('Run id from sync_connector or list_runs');
 
-export const cursorArgument = z
-  .string()
-  .min(1)
-  .max(2_000)
-  .optional()
-  .describe('next_cursor of the page before');
+export const cursorArgument = z.string().max(2_000).optional().describe('next_cursor of the last page');
 
 /** How many items a page holds at most. */
 export function limitArgument(max: number, preset: number): z.ZodOptional<z.ZodInt> {
-  return z.int().min(1).max(max).optional().describe(`Page size, e.g. ${preset} (default)`);
+  return z.int().min(1).max(max).optional().describe(`Default ${preset}`);
 }
 
 export const RUN_STATUSES = ['queued', 'running', 'succeeded', 'partial', 'failed', 'cancelled'] as const;
 
 export const pageFields = { has_more: z.boolean(), next_cursor: z.string().optional() };
 
+/** Listed as an object and no more; `instructions` says what an error and a next action hold. */
+export const brief = { brief: true } as const;
+
 /** Fields common to every error (contract §4). */
-export const errorView = z.object({ code: z.string(), message: z.string(), hint: z.string() });
+export const errorView = z
+  .object({
+    code: z.string(),
+    message: z.string(),
+    hint: z.string(),
+    retryable: z.boolean(),
+    who: z.enum(['assistant', 'person', 'administrator']),
+  })
+  .meta(brief);
 
 export const nextActions = z.array(
-  z.object({ tool: z.string(), arguments: z.record(z.string(), z.unknown()), why: z.string() }),
+  z.object({ tool: z.string(), arguments: z.record(z.string(), z.unknown()), why: z.string() }).meta(brief),
 );
 
 /** A stream of a connector in an answer; what else it has is what register_connector takes. */
-export const streamView = z.object({ name: z.string() });
+export const streamView = z.object({ name: z.string() }).meta(brief);
 
 export const connectorView = z.object({
   name: z.string(),
@@ -58,7 +61,21 @@ const counts = {
   rows_written: z.number(),
   rows_deleted: z.number(),
   rejects: z.number(),
+  bytes_read: z.number(),
 };
+
+const streamResult = z
+  .object({
+    stream: z.string(),
+    status: z.enum(['pending', 'running', 'succeeded', 'failed', 'cancelled']),
+    rows_read: z.number(),
+    rows_written: z.number(),
+    rows_deleted: z.number(),
+    rejects: z.number(),
+    ms: z.record(z.string(), z.number()),
+    error: errorView.optional(),
+  })
+  .meta(brief);
 
 /** A run in full. `rows_written`: rows that the landed table holds because of this run. */
 export const runView = z.object({
@@ -71,15 +88,15 @@ export const runView = z.object({
   duration_ms: z.number().optional(),
   retry_at: z.string().optional(),
   totals: z.object(counts),
-  streams: z.array(
-    z.object({ stream: z.string(), status: z.string(), ...counts, error: errorView.optional() }),
-  ),
+  streams: z.array(streamResult),
   error: errorView.optional(),
   next_actions: nextActions.optional(),
 });
 
 /** A run inside a list: get_run has the rest. */
-export const runSummary = z.object({ run_id: z.string(), status: z.string(), totals: z.object(counts) });
+export const runSummary = z
+  .object({ run_id: z.string(), status: z.enum(RUN_STATUSES), totals: z.object(counts) })
+  .meta(brief);
 
 export const columnView = z.object({ name: z.string(), type: z.string(), source_type: z.string() });
 
@@ -96,12 +113,9 @@ export const streamArgument = z.strictObject({
     .optional()
     .describe('Read again this far behind, e.g. "5m"'),
   columns: z
-    .strictObject({
-      include: z.array(z.string().max(255)).max(1_600).optional(),
-      exclude: z.array(z.string().max(255)).max(1_600).optional(),
-    })
+    .record(z.string(), z.unknown())
     .optional()
-    .describe('e.g. {"exclude":["notes"]}'),
+    .describe('include or exclude, e.g. {"exclude":["notes"]}'),
   where: z.string().max(4_000).optional().describe('SQL condition at the source, e.g. "region = \'EU\'"'),
   deletes: z.enum(['detect', 'ignore']).optional().describe('Look for rows deleted at the source'),
 });

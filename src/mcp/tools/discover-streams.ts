@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { fittingPage, pageMarks } from '../page.ts';
 import {
+  brief,
   columnView,
   connectorArgument,
   cursorArgument,
@@ -19,7 +20,7 @@ export const discoverStreams = defineTool({
     'Lists tables and views at the source with columns, keys, row estimates and columns fit as cursor, with their risks. Each has suggested: a stream ready for add_streams of update_connector. With many tables use search. For tables already landed use describe_data.',
   input: z.strictObject({
     connector: connectorArgument,
-    search: z.string().min(1).max(200).optional().describe('Part of schema or table name, e.g. "order"'),
+    search: z.string().max(200).optional().describe('Part of schema or table name, e.g. "order"'),
     limit: limitArgument(100, preset),
     cursor: cursorArgument,
   }),
@@ -33,7 +34,9 @@ export const discoverStreams = defineTool({
         primary_key: z.array(z.string()),
         estimated_rows: z.number().optional(),
         cursor_candidates: z.array(
-          z.object({ column: z.string(), reasons: z.array(z.string()), risks: z.array(z.string()) }),
+          z
+            .object({ column: z.string(), reasons: z.array(z.string()), risks: z.array(z.string()) })
+            .meta(brief),
         ),
         suggested: streamView,
       }),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Run, StreamState } from '../../core/model.ts';
-import { connectorArgument, connectorView, runSummary } from '../shapes.ts';
+import { brief, connectorArgument, connectorView, runSummary } from '../shapes.ts';
 import { defineTool } from '../tool.ts';
 
 export const getConnector = defineTool({
@@ -15,12 +15,15 @@ export const getConnector = defineTool({
       z.object({
         stream: z.string(),
         table: z.string(),
-        cursor: z.string().optional().describe('Absent: no cursor, or not read through yet'),
+        cursor: z.string().optional(),
         rows: z.number(),
         last_synced_at: z.string().optional(),
       }),
     ),
-    schedule: z.object({ next_runs: z.array(z.string()), notes: z.array(z.string()) }).optional(),
+    schedule: z
+      .object({ next_runs: z.array(z.string()), notes: z.array(z.string()) })
+      .meta(brief)
+      .optional(),
     health: z.string(),
     recent_runs: z.array(runSummary),
   }),

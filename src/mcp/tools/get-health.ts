@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { errorView, nextActions } from '../shapes.ts';
+import { brief, errorView, nextActions } from '../shapes.ts';
 import { defineTool } from '../tool.ts';
 
 export const getHealth = defineTool({
@@ -19,14 +19,16 @@ export const getHealth = defineTool({
         error: errorView.optional(),
       }),
     ),
-    scheduler: z.object({ enabled: z.boolean(), detail: z.string() }),
+    scheduler: z.object({ enabled: z.boolean(), detail: z.string() }).meta(brief),
     runs: z.record(z.string(), z.number()),
-    storage: z.object({
-      data_dir: z.string(),
-      store_bytes: z.number(),
-      warehouse_bytes: z.number(),
-      free_bytes: z.number(),
-    }),
+    storage: z
+      .object({
+        data_dir: z.string(),
+        store_bytes: z.number(),
+        warehouse_bytes: z.number(),
+        free_bytes: z.number(),
+      })
+      .meta(brief),
     next_actions: nextActions,
   }),
   effects: { mutates: false },

@@ -10,7 +10,7 @@ export const listRuns = defineTool({
   title: 'List runs',
   description: 'Lists runs, newest first, e.g. to find failures or a run id. For the log of one use get_run.',
   input: z.strictObject({
-    connector: z.string().min(1).max(100).optional().describe('e.g. "shop"'),
+    connector: z.string().max(100).optional().describe('e.g. "shop"'),
     status: z.enum(RUN_STATUSES).optional(),
     since: z.string().max(40).optional().describe('Queued at or after, e.g. "2026-11-01T00:00:00Z"'),
     limit: limitArgument(100, preset),

@@ -10,7 +10,7 @@ export const previewStream = defineTool({
   input: z.strictObject({
     connector: connectorArgument,
     stream: z
-      .union([z.string().min(1).max(63), z.record(z.string(), z.unknown())])
+      .union([z.string().max(63), z.record(z.string(), z.unknown())])
       .describe(
         'A registered name, e.g. "orders", or a stream, e.g. {"name":"orders","table":"public.orders"}',
       ),

@@ -7,7 +7,7 @@ export const queryData = defineTool({
   description:
     'Runs one SQLite SELECT over the landed tables, e.g. "select status, count(*) from shop__orders group by 1". Read-only, stopped after a time limit. decimal columns are text: cast(x as real) or sum over cents. Times are ISO 8601 text. Aggregate instead of fetching many rows: truncated says when rows are missing.',
   input: z.strictObject({
-    sql: z.string().min(1).max(20_000).describe('One SELECT; tables from describe_data'),
+    sql: z.string().max(20_000).describe('One SELECT; tables from describe_data'),
     limit: z.int().min(1).max(10_000).optional().describe('Rows at most, e.g. 100'),
   }),
   output: z.object({
