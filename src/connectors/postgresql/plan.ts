@@ -1,0 +1,161 @@
+/** The SQL of reading: what is selected, from where on, in which order. Values only ever stand in it as quoted text with a cast. */
+
+import { MillraceError } from '../../core/errors.ts';
+import type { ResolvedStream } from '../../core/model.ts';
+import type { Lookback } from '../sql.ts';
+import { plain } from '../sql.ts';
+import type { CopyPlan, RowBatch } from './copy.ts';
+import * as decode from './decode.ts';
+import { literal, type Shape, type SourceColumn } from './shape.ts';
+import { baseType, type Travel, type TypeCache, travelOf } from './types.ts';
+
+export interface PlannedColumn extends SourceColumn {
+  readonly travel: Travel;
+  /** The type to cast a text to before comparing: what a domain stands on. */
+  readonly castTo: string;
+  /** Its base type's oid. */
+  readonly base: number;
+  /** Its place among the columns that land. */
+  readonly index: number;
+}
+
+/** How one stream is read, once its shape is known. */
+export interface ReadPlan {
+  readonly shape: Shape;
+  readonly columns: readonly PlannedColumn[];
+  readonly key: readonly PlannedColumn[];
+  readonly cursor: PlannedColumn | null;
+  /** Which cursor and key positions belong to. */
+  readonly of: string;
+}
+
+/** Lays the resolved stream over the shape. Throws `schema_changed` when the two no longer agree. */
+export function planRead(stream: ResolvedStream, shape: Shape, types: TypeCache): ReadPlan {
+  const byName = new Map(shape.columns.map((column) => [column.name, column]));
+  const columns = stream.columns.map((wanted, index): PlannedColumn => {
+    const column = byName.get(wanted.name);
+    if (!column) throw schemaChanged(`column "${plain(wanted.name, 63)}" is gone`);
+    if (column.typeName !== wanted.sourceType) {
+      throw schemaChanged(
+        `column "${plain(wanted.name, 63)}" is now ${column.typeName} and was ${wanted.sourceType}`,
+      );
+    }
+    return planned(column, types, index);
+  });
+  const find = (name: string): PlannedColumn => {
+    const column = columns.find((candidate) => candidate.name === name);
+    if (!column) throw schemaChanged(`column "${plain(name, 63)}" is gone`);
+    return column;
+  };
+  const key = stream.primaryKey.map(find);
+  const cursor = stream.cursor === null ? null : find(stream.cursor);
+  const of = JSON.stringify([
+    cursor?.name ?? null,
+    cursor?.castTo ?? null,
+    ...key.map((column) => column.name),
+  ]);
+  return { shape, columns, key, cursor, of };
+}
+
+export function planned(column: SourceColumn, types: TypeCache, index: number): PlannedColumn {
+  const base = baseType(column.type, types);
+  return { ...column, travel: travelOf(column.type, types), castTo: base.sql, base: base.oid, index };
+}
+
+export function schemaChanged(what: string, cause?: unknown): MillraceError {
+  return new MillraceError('schema_changed', `The source changed while it was being looked at: ${what}.`, {
+    hint: 'Millrace tries again with the new shape by itself. If the stream names that column, correct it with update_connector.',
+    cause,
+  });
+}
+
+/** A SELECT of the stream's rows. `hidden` are expressions behind the columns that land. */
+export function selectRows(
+  plan: ReadPlan,
+  parts: {
+    readonly hidden?: readonly string[];
+    readonly conditions?: readonly string[];
+    readonly order?: readonly string[];
+  },
+): string {
+  const list = [...plan.columns.map(({ travel, ref }) => travel.select(ref)), ...(parts.hidden ?? [])];
+  return `SELECT ${list.join(', ')}${fromWhere(plan.shape, parts.conditions)}${orderBy(parts.order)}`;
+}
+
+/** ` FROM … WHERE …`, the stream's own condition and these. */
+export function fromWhere(shape: Shape, conditions: readonly string[] = []): string {
+  if (conditions.length === 0) return ` FROM ${shape.from}${shape.where}`;
+  return ` FROM ${shape.from}${shape.where === '' ? ' WHERE ' : `${shape.where} AND `}${conditions.join(' AND ')}`;
+}
+
+function orderBy(order: readonly string[] = []): string {
+  return order.length === 0 ? '' : ` ORDER BY ${order.join(', ')}`;
+}
+
+export function valueOf(column: PlannedColumn, text: string): string {
+  return `${literal(text)}::${column.castTo}`;
+}
+
+/** Rows strictly behind these values in the order of these columns. */
+export function strictlyAfter(columns: readonly PlannedColumn[], texts: readonly string[]): string {
+  const left = columns.map((column) => column.ref).join(', ');
+  const right = columns.map((column, i) => valueOf(column, texts[i] ?? '')).join(', ');
+  return columns.length === 1 ? `${left} > ${right}` : `(${left}) > (${right})`;
+}
+
+const integerFloor: Readonly<Record<number, string>> = {
+  20: '-9223372036854775808',
+  21: '-32768',
+  23: '-2147483648',
+  26: '0',
+};
+
+/** A mark, less the look-back window, in the cursor's own type so that its index still serves. */
+export function lessLookback(cursor: PlannedColumn, mark: string, lookback: Lookback | null): string {
+  const value = valueOf(cursor, mark);
+  if (!lookback) return value;
+  if (lookback.kind === 'time')
+    return `(${value} - interval '${lookback.ms} milliseconds')::${cursor.castTo}`;
+  const floor = integerFloor[cursor.base];
+  if (floor === undefined) return `(${value} - ${lookback.by}::${cursor.castTo})`;
+  return `greatest(${value}::numeric - ${lookback.by}::numeric, ${floor})::${cursor.castTo}`;
+}
+
+/** What kind of look-back window fits the cursor. */
+export function cursorKind(base: number): 'time' | 'number' | 'other' {
+  if (base === 1082 || base === 1114 || base === 1184) return 'time';
+  return [20, 21, 23, 26, 700, 701, 1700].includes(base) ? 'number' : 'other';
+}
+
+/** How texts of columns are taken from the last row of a batch, for the position. */
+export interface RowTexts {
+  readonly hidden: readonly string[];
+  readonly decoders: CopyPlan['hidden'];
+  /** Null when a value has no text that the server could read back (bytes that are not UTF-8). */
+  read(batch: RowBatch): readonly string[] | null;
+}
+
+/** From the landed values where these read back exactly; by a hidden column of text otherwise. */
+export function rowTexts(plan: ReadPlan, columns: readonly PlannedColumn[]): RowTexts {
+  const hidden = columns.filter(({ travel }) => travel.literal === null);
+  const width = plan.columns.length;
+  return {
+    hidden: hidden.map((column) => `${column.ref}::text`),
+    decoders: hidden.map(() => decode.text),
+    read(batch) {
+      const row = (batch.rows - 1) * width;
+      const hiddenRow = batch.hidden.length - batch.hidden.length / batch.rows;
+      const texts: string[] = [];
+      for (const column of columns) {
+        const value =
+          column.travel.literal === null
+            ? batch.hidden[hiddenRow + hidden.indexOf(column)]
+            : batch.values[row + column.index];
+        if (value === null || value === undefined) return null;
+        if (value instanceof Uint8Array && column.travel.type !== 'bytes') return null;
+        texts.push(column.travel.literal === null ? String(value) : column.travel.literal(value));
+      }
+      return texts;
+    },
+  };
+}

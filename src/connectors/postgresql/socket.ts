@@ -1,0 +1,69 @@
+import { type LookupAddress, type LookupOptions, lookup as resolveName } from 'node:dns';
+import { connect, Socket, type SocketConnectOpts } from 'node:net';
+import { createHostRules } from '../../core/network.ts';
+
+/** What may be reached at all once a name has become an address: everything but link-local (cloud metadata). */
+const assertAddress = createHostRules([]);
+
+type LookupDone = (error: NodeJS.ErrnoException | null, address: LookupAddress[]) => void;
+
+/**
+ * A socket that judges every address its host name resolves to, and connects to those very addresses: between
+ * a check and a second resolution a name can change its mind.
+ */
+export class CheckedSocket extends Socket {
+  override connect(...args: unknown[]): this {
+    const [target, host] = args;
+    // The driver says connect(port, host), or connect(path) for a Unix socket.
+    if (typeof target !== 'number' || typeof host !== 'string')
+      return super.connect(target as SocketConnectOpts);
+    return super.connect({
+      port: target,
+      host,
+      autoSelectFamily: true,
+      lookup: checkedLookup(target) as never,
+    });
+  }
+}
+
+function checkedLookup(port: number): (host: string, options: LookupOptions, done: LookupDone) => void {
+  return (host, options, done) => {
+    resolveName(host, { ...options, all: true }, (error, addresses) => {
+      if (error) return done(error, []);
+      try {
+        for (const { address } of addresses) assertAddress(address, port);
+      } catch (refused) {
+        return done(refused as Error, []);
+      }
+      done(null, addresses);
+    });
+  };
+}
+
+const cancelTimeoutMs = 1_000;
+
+/**
+ * Asks the server to stop what a session is doing: a new connection, sixteen bytes, no answer. Best effort: the
+ * session's own socket is closed whatever becomes of this.
+ */
+export function sendCancel(target: {
+  readonly host: string;
+  readonly port: number;
+  readonly pid: number;
+  readonly key: number;
+}): void {
+  const socket = target.host.startsWith('/')
+    ? connect(`${target.host}/.s.PGSQL.${target.port}`)
+    : connect({ host: target.host, port: target.port, autoSelectFamily: true });
+  socket.unref();
+  socket.setTimeout(cancelTimeoutMs, () => socket.destroy());
+  socket.on('error', () => socket.destroy());
+  socket.on('connect', () => {
+    const message = Buffer.alloc(16);
+    message.writeInt32BE(16, 0);
+    message.writeInt32BE(80_877_102, 4);
+    message.writeInt32BE(target.pid, 8);
+    message.writeInt32BE(target.key, 12);
+    socket.end(message);
+  });
+}
