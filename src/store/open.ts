@@ -93,8 +93,8 @@ function assertOurs(sqlite: BetterSqlite.Database, file: string): void {
 }
 
 /**
- * Changing the journal mode of a fresh file needs it alone, and SQLite does not call the busy handler for that: two
- * processes that start at once see SQLITE_BUSY whatever the timeout. Whoever loses finds the mode changed.
+ * While another process is about to write to a file that is not in this mode yet (it may be changing the mode itself),
+ * SQLite answers SQLITE_BUSY after 0 ms, whatever the timeout. Whoever loses asks again and finds the mode changed.
  */
 async function useWriteAheadLog(sqlite: BetterSqlite.Database): Promise<void> {
   const deadline = performance.now() + BUSY_MS;

@@ -2,7 +2,7 @@ import { type Kysely, sql, type Transaction } from 'kysely';
 import type { StreamResult } from '../core/model.ts';
 import type { Database, RunRow } from './database.ts';
 
-/** Literal and not parameters: SQLite uses the index of active runs only when it sees the index's own condition. */
+/** Literals and not parameters: only so does SQLite see that this is the condition of the index of active runs. */
 export const isActive = sql<boolean>`status in ('queued', 'running')`;
 
 /** The lease that a claim of this connector's runs holds. */

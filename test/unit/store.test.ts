@@ -83,6 +83,16 @@ describe('opening', () => {
     await store.connectors.insert(connector('shop'));
   }, 15_000);
 
+  test('another process that is about to write while the file is new is waited for', async () => {
+    using folder = scratch();
+    const other = new BetterSqlite(folder.file);
+    other.exec('CREATE TABLE t (x); DROP TABLE t; BEGIN IMMEDIATE');
+    setTimeout(() => other.exec('COMMIT'), 300);
+    await using store = await open(folder.file, handClock().now);
+    expect(await store.connectors.names()).toEqual([]);
+    other.close();
+  });
+
   test.each([
     ['SQLITE_FULL', 'disk_full'],
     ['SQLITE_IOERR_WRITE', 'data_dir_unusable'],
