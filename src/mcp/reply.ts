@@ -15,9 +15,10 @@ const cutsNamed = 6;
  * A tool's output as the client gets it. Text and `structuredContent` are the same JSON, because some clients show
  * the model only the one and some only the other. What does not fit is cut, and `cut` says what and how to get it.
  */
-export function success(tool: Pick<Tool, 'rest'>, output: Output): CallToolResult {
+export function success(tool: Pick<Tool, 'rest' | 'whenCut'>, output: Output): CallToolResult {
   const { value, left } = shorten(clean(output) as Output, replyCharsMax - noteChars);
-  const structuredContent = left.length === 0 ? value : { ...value, cut: cutNote(left, tool.rest) };
+  const structuredContent =
+    left.length === 0 ? value : { ...(tool.whenCut?.(value) ?? value), cut: cutNote(left, tool.rest) };
   return { content: [{ type: 'text', text: JSON.stringify(structuredContent) }], structuredContent };
 }
 

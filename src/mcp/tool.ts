@@ -39,6 +39,8 @@ export interface Tool {
   readonly effects: Effects;
   /** One sentence: how to get what a reply had to leave out. */
   readonly rest: string;
+  /** Sets right what an answer says about itself (counts) after its lists were cut. */
+  readonly whenCut?: (shown: Output) => Output;
   /** Checks the arguments and runs. Throws MillraceError. */
   call(services: Services, args: unknown, context: CallContext): Promise<Output>;
 }
@@ -60,6 +62,7 @@ interface Definition<In extends z.ZodType, Out extends z.ZodObject> {
   readonly output: Out;
   readonly effects: Effects;
   readonly rest?: string;
+  readonly whenCut?: (shown: Output) => Output;
   run(services: Services, input: z.output<In>, context: CallContext): Promise<Frozen<z.output<Out>>>;
 }
 
@@ -89,6 +92,7 @@ export function defineTool<In extends z.ZodType, Out extends z.ZodObject>(
     output,
     effects,
     rest: definition.rest ?? 'Ask for less with the arguments of the tool.',
+    ...(definition.whenCut === undefined ? {} : { whenCut: definition.whenCut }),
     async call(services, args, context) {
       const checked = checkArguments({ tool: name, schema: input, listed }, args);
       return (await definition.run(services, checked, context)) as Output;

@@ -77,6 +77,18 @@ describe('a reply', () => {
     expect(shown.cut).toContain('Choose columns.');
   });
 
+  test('rows of a query that do not fit are counted as they are shown', () => {
+    const query = tools.find(({ name }) => name === 'query_data') ?? tool;
+    const rows = Array.from({ length: 900 }, (_, n) => [n, 'x'.repeat(60)]);
+    const whole = { columns: ['n', 'text'], rows, row_count: 900, truncated: false, elapsed_ms: 1 };
+    const shown = success(query, whole).structuredContent as typeof whole;
+    expect(shown.columns).toEqual(['n', 'text']);
+    expect(shown.rows.length).toBeGreaterThan(200);
+    expect(shown).toMatchObject({ row_count: shown.rows.length, truncated: true });
+    const small = { ...whole, rows: [[1, 'y'.repeat(30_000)]], row_count: 1 };
+    expect(success(query, small).structuredContent).toMatchObject({ row_count: 1, truncated: false });
+  });
+
   test('one very long text costs its own end, not the lists beside it', () => {
     const names = Array.from({ length: 200 }, (_, n) => `table_${n}`);
     const { value, left } = shorten({ ddl: 'x'.repeat(50_000), names }, 20_000);

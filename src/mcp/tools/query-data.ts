@@ -18,6 +18,11 @@ export const queryData = defineTool({
     elapsed_ms: z.number(),
   }),
   effects: { mutates: false },
+  // The warehouse has counted what it answered; the reply may show fewer.
+  whenCut(shown) {
+    const rows = Array.isArray(shown['rows']) ? shown['rows'].length : 0;
+    return rows === shown['row_count'] ? shown : { ...shown, row_count: rows, truncated: true };
+  },
   rest: 'Aggregate, choose columns, or page with LIMIT and OFFSET.',
   run: (services, input, context) => services.data.query(given(input), context.signal),
 });
