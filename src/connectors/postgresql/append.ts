@@ -18,7 +18,7 @@
 import type { Batch } from '../../core/model.ts';
 import type { RowBatch } from './copy.ts';
 import * as decode from './decode.ts';
-import { lessLookback, type PlannedColumn, rowTexts, selectRows, valueOf } from './plan.ts';
+import { asValue, lessLookback, type PlannedColumn, rowTexts, selectRows } from './plan.ts';
 import { type Position, writePosition } from './position.ts';
 import type { Step, StepContext, Steps } from './read.ts';
 
@@ -61,7 +61,7 @@ async function begin(
   // Before `next` nothing is remembered, so a look-back that grew cannot reach behind it.
   const candidates = [
     ...(mark === null ? [] : [lessLookback(cursor, mark, bound.lookback)]),
-    ...(before?.next == null ? [] : [valueOf(cursor, before.next)]),
+    ...(before?.next == null ? [] : [asValue(cursor, before.next)]),
   ];
   const rows =
     mark === null
@@ -104,7 +104,7 @@ async function compare(
   if (start.high === null) return { highBelowNext: true };
   if (start.next === null) return { highBelowNext: false };
   const [row] = await session.query(
-    `SELECT ${valueOf(cursor, start.high)} < ${valueOf(cursor, start.next)}`,
+    `SELECT ${asValue(cursor, start.high)} < ${asValue(cursor, start.next)}`,
     [],
     { signal },
   );
@@ -130,12 +130,12 @@ function rowStep(
   const last = rowTexts(plan, [cursor]);
   const hidden = [
     `${cursor.ref} IS DISTINCT FROM pg_catalog.lag(${cursor.ref}) OVER (ORDER BY ${cursor.ref})`,
-    start.next === null ? 'true' : `${cursor.ref} >= ${valueOf(cursor, start.next)}`,
-    start.high === null ? 'true' : `${cursor.ref} > ${valueOf(cursor, start.high)}`,
+    start.next === null ? 'true' : `${cursor.ref} >= ${asValue(cursor, start.next)}`,
+    start.high === null ? 'true' : `${cursor.ref} > ${asValue(cursor, start.high)}`,
     ...last.hidden,
   ];
   const from =
-    start.at === null ? `${cursor.ref} IS NOT NULL` : `${cursor.ref} >= ${valueOf(cursor, start.at)}`;
+    start.at === null ? `${cursor.ref} IS NOT NULL` : `${cursor.ref} >= ${asValue(cursor, start.at)}`;
   const select = selectRows(plan, { hidden, conditions: [from], order: [cursor.ref] });
   const decoders = plan.columns.map(({ travel }) => travel.decode);
   return {

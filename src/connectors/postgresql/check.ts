@@ -1,11 +1,229 @@
-import type { CheckReport, Stream } from '../../core/model.ts';
+import { MillraceError } from '../../core/errors.ts';
+import type { Check, CheckReport, Stream } from '../../core/model.ts';
+import { plain } from '../sql.ts';
 import type { Settings } from './config.ts';
 import type { SessionPool } from './pool.ts';
+import { resolveStream } from './resolve.ts';
+import type { Session } from './session.ts';
 import type { TypeCache } from './types.ts';
+
+interface CheckContext {
+  readonly settings: Settings;
+  readonly pool: SessionPool;
+  readonly types: TypeCache;
+}
+
+const oldestVersion = 120_000;
+const clockSkewMaxMs = 5_000;
+
+/**
+ * Reaches, logs in, and resolves every declared stream as a run would. What is wrong with the source is the
+ * report; only a cancelled check throws. Changes nothing, moves no cursor.
+ */
 export async function checkSource(
-  _: { settings: Settings; pool: SessionPool; types: TypeCache },
-  __: readonly Stream[],
-  ___: AbortSignal,
+  context: CheckContext,
+  streams: readonly Stream[],
+  signal: AbortSignal,
 ): Promise<CheckReport> {
-  throw new Error('not yet');
+  const startedAt = performance.now();
+  let session: Session;
+  try {
+    session = await context.pool.acquire(signal);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    return notConnected(context.settings, error, performance.now() - startedAt);
+  }
+  let reuse = false;
+  try {
+    const report = await inspect({ ...context, session, signal }, streams, performance.now() - startedAt);
+    reuse = true;
+    return report;
+  } finally {
+    context.pool.release(session, reuse);
+  }
+}
+
+/** How far the connection came, told by the failure's code. */
+function notConnected({ host, port, username, database }: Settings, error: unknown, ms: number): CheckReport {
+  const failure =
+    error instanceof MillraceError
+      ? error
+      : new MillraceError('internal', 'The check itself failed.', {
+          hint: 'The log has the cause.',
+          cause: error,
+        });
+  const place = `${host}:${port}`;
+  const stages = [
+    {
+      name: 'reach',
+      codes: ['host_unreachable', 'host_not_allowed', 'timeout', 'internal'],
+      detail: `${place} answers`,
+    },
+    { name: 'tls', codes: ['tls_failed'], detail: 'the encryption asked for was agreed' },
+    { name: 'login', codes: null, detail: `${plain(username, 63)} in database ${plain(database, 63)}` },
+  ];
+  const checks: Check[] = [];
+  for (const { name, codes, detail } of stages) {
+    const failed = codes === null || codes.includes(failure.code);
+    checks.push({
+      name,
+      ok: !failed,
+      detail: failed ? failure.message : detail,
+      ms: failed ? Math.round(ms) : 0,
+    });
+    if (failed) break;
+  }
+  return { ok: false, checks, warnings: [], error: failure.toView() };
+}
+
+interface Inspection extends CheckContext {
+  readonly session: Session;
+  readonly signal: AbortSignal;
+}
+
+async function inspect(
+  context: Inspection,
+  streams: readonly Stream[],
+  connectMs: number,
+): Promise<CheckReport> {
+  const { session, settings, signal } = context;
+  const pingedAt = performance.now();
+  await session.query('SELECT 1', [], { signal });
+  const latencyMs = performance.now() - pingedAt;
+  const checks: Check[] = [
+    {
+      name: 'reach',
+      ok: true,
+      detail: `${settings.host}:${settings.port} answers`,
+      ms: Math.round(connectMs),
+    },
+    {
+      name: 'tls',
+      ok: true,
+      detail: session.encrypted ? 'the connection is encrypted' : 'the connection is not encrypted',
+      ms: 0,
+    },
+    {
+      name: 'login',
+      ok: true,
+      detail: `${plain(settings.username, 63)} in database ${plain(settings.database, 63)}`,
+      ms: 0,
+    },
+    {
+      name: 'version',
+      ok: true,
+      detail: `PostgreSQL ${plain(session.serverVersion, 60)}`,
+      ms: Math.round(latencyMs),
+    },
+  ];
+  const warnings = [...(await serverWarnings(context))];
+  let error: MillraceError | undefined;
+  for (const stream of streams) {
+    const startedAt = performance.now();
+    const name = `stream ${stream.name}`;
+    try {
+      const resolved = await resolveStream(
+        { session, types: context.types, schemas: settings.schemas, username: settings.username, signal },
+        stream,
+      );
+      const detail = `${resolved.columns.length} columns, mode ${resolved.mode}`;
+      checks.push({ name, ok: true, detail, ms: Math.round(performance.now() - startedAt) });
+    } catch (failure) {
+      const known = session.explain(failure, signal);
+      if (signal.aborted) throw known;
+      error ??= known;
+      checks.push({ name, ok: false, detail: known.message, ms: Math.round(performance.now() - startedAt) });
+      if (!session.usable) break;
+    }
+  }
+  if (session.usable) warnings.push(...(await tableWarnings(context, streams)));
+  return {
+    ok: error === undefined,
+    checks,
+    server_version: plain(session.serverVersion, 60),
+    latency_ms: Math.round(latencyMs * 10) / 10,
+    warnings,
+    ...(error === undefined ? {} : { error: error.toView() }),
+  };
+}
+
+async function serverWarnings({ session, settings, signal }: Inspection): Promise<readonly string[]> {
+  const askedAt = Date.now();
+  const [row] = await session.query(
+    `SELECT pg_catalog.current_setting('is_superuser'), pg_catalog.pg_is_in_recovery(),
+       (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint,
+       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
+       pg_catalog.current_setting('server_encoding')`,
+    [],
+    { signal },
+  );
+  const answeredAt = Date.now();
+  const [superuser, standby, serverMs, mayCreate, encoding] = row ?? [];
+  const role = plain(settings.username, 63);
+  const warnings: string[] = [];
+  if (superuser === 'on') {
+    warnings.push(
+      `"${role}" is a superuser. Millrace only reads, but a role that can only read is safer: CREATE ROLE millrace LOGIN PASSWORD '…'; GRANT pg_read_all_data TO millrace; (PostgreSQL 14 or later)`,
+    );
+  } else if (mayCreate === 't') {
+    warnings.push(`"${role}" may create schemas in this database; reading needs no more than SELECT.`);
+  }
+  if (session.version < oldestVersion) {
+    warnings.push(
+      `PostgreSQL ${plain(session.serverVersion, 40)} is older than what Millrace is tested with (12 and later).`,
+    );
+  }
+  if (standby === 't') {
+    warnings.push(
+      'This server is a standby: it does not show open transactions of the primary, so a look-back window guards against late commits instead.',
+    );
+  }
+  const skewMs = Number(serverMs) - (askedAt + answeredAt) / 2;
+  if (Math.abs(skewMs) > clockSkewMaxMs + (answeredAt - askedAt) / 2) {
+    warnings.push(
+      `The server's clock is ${Math.abs(Math.round(skewMs / 1000))} s ${skewMs > 0 ? 'ahead of' : 'behind'} this machine's.`,
+    );
+  }
+  if (encoding === 'SQL_ASCII') {
+    warnings.push('The database is SQL_ASCII: texts that are not UTF-8 land as their bytes.');
+  }
+  return warnings;
+}
+
+const tablesMax = 1_000;
+
+/** Tables that the login could also change, or of which it does not see every row. */
+async function tableWarnings(
+  { session, signal }: Inspection,
+  streams: readonly Stream[],
+): Promise<readonly string[]> {
+  const tables = streams.flatMap(({ table }) => (table === undefined ? [] : [table])).slice(0, tablesMax);
+  const found: { readonly name: string; readonly writes: boolean; readonly filtered: boolean }[] = [];
+  for (const table of tables) {
+    const [row] = await session
+      .query(
+        `SELECT pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE'), pg_catalog.row_security_active(c.oid)
+         FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)
+           AND pg_catalog.current_setting('is_superuser') = 'off'`,
+        [table],
+        { signal },
+      )
+      .catch(() => []);
+    if (row) found.push({ name: plain(table, 130), writes: row[0] === 't', filtered: row[1] === 't' });
+  }
+  const names = (of: typeof found): string =>
+    of
+      .slice(0, 5)
+      .map(({ name }) => name)
+      .join(', ') + (of.length > 5 ? ` and ${of.length - 5} more` : '');
+  const writable = found.filter(({ writes }) => writes);
+  const filtered = found.filter((entry) => entry.filtered);
+  return [
+    ...(writable.length > 0
+      ? [`The login may also change ${names(writable)}; reading needs no more than SELECT.`]
+      : []),
+    ...(filtered.length > 0
+      ? [`Row-level security decides which rows of ${names(filtered)} the login sees: others will not land.`]
+      : []),
+  ];
 }

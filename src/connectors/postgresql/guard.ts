@@ -36,7 +36,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../core/errors.ts';
 import { type Lookback, plain } from '../sql.ts';
-import { cursorKind, fromWhere, type PlannedColumn, valueOf } from './plan.ts';
+import { asValue, cursorKind, fromWhere, type PlannedColumn } from './plan.ts';
 import type { Held, Settled } from './position.ts';
 import type { QueryOptions, Session } from './session.ts';
 import type { Shape } from './shape.ts';
@@ -307,7 +307,7 @@ async function later(
 ): Promise<string | null> {
   const known = [...new Set(values.filter((value) => value !== null))];
   if (known.length < 2) return known[0] ?? null;
-  const list = known.map((value) => valueOf(cursor, value)).join(', ');
+  const list = known.map((value) => asValue(cursor, value)).join(', ');
   const [row] = await session.query(`SELECT greatest(${list})::text`, [], { signal });
   return row?.[0] ?? null;
 }

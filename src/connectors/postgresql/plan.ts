@@ -92,14 +92,14 @@ function orderBy(order: readonly string[] = []): string {
   return order.length === 0 ? '' : ` ORDER BY ${order.join(', ')}`;
 }
 
-export function valueOf(column: PlannedColumn, text: string): string {
+export function asValue(column: PlannedColumn, text: string): string {
   return `${literal(text)}::${column.castTo}`;
 }
 
 /** Rows strictly behind these values in the order of these columns. */
 export function strictlyAfter(columns: readonly PlannedColumn[], texts: readonly string[]): string {
   const left = columns.map((column) => column.ref).join(', ');
-  const right = columns.map((column, i) => valueOf(column, texts[i] ?? '')).join(', ');
+  const right = columns.map((column, i) => asValue(column, texts[i] ?? '')).join(', ');
   return columns.length === 1 ? `${left} > ${right}` : `(${left}) > (${right})`;
 }
 
@@ -112,7 +112,7 @@ const integerFloor: Readonly<Record<number, string>> = {
 
 /** A mark, less the look-back window, in the cursor's own type so that its index still serves. */
 export function lessLookback(cursor: PlannedColumn, mark: string, lookback: Lookback | null): string {
-  const value = valueOf(cursor, mark);
+  const value = asValue(cursor, mark);
   if (!lookback) return value;
   if (lookback.kind === 'time')
     return `(${value} - interval '${lookback.ms} milliseconds')::${cursor.castTo}`;

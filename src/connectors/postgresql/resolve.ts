@@ -21,7 +21,7 @@ export async function resolveStream(
   const cursor = stream.cursor === undefined ? null : findColumn(shape, stream.cursor, 'cursor');
   if (cursor) refuseUnorderable(cursor, context.types);
   checkLookback(stream, cursor, context.types);
-  const mode = chooseMode(stream, key, cursor, shape, notes);
+  const mode = chooseMode({ stream, key, cursor, shape }, notes);
   const usedCursor = mode === 'replace' ? null : cursor;
   const columns = chooseColumns(
     stream,
@@ -32,7 +32,8 @@ export async function resolveStream(
   const usedKey = mode !== 'append' && key.every((column) => columns.includes(column)) ? key : [];
   refuseUnreadable(context.username, shape, columns);
   await probe(context, shape, columns);
-  if (usedCursor) await lookAtCursor(context, shape, usedCursor, notes, mode);
+  if (usedCursor)
+    notes.push(...(await lookAtCursor(context, shape, usedCursor)), ...nullNotes(mode, usedCursor));
   return {
     name: stream.name,
     declared: stream,
@@ -208,13 +209,14 @@ function checkLookback(stream: Stream, cursor: SourceColumn | null, types: TypeC
   );
 }
 
-function chooseMode(
-  stream: Stream,
-  key: readonly SourceColumn[],
-  cursor: SourceColumn | null,
-  shape: Shape,
-  notes: string[],
-): Mode {
+interface Choice {
+  readonly stream: Stream;
+  readonly key: readonly SourceColumn[];
+  readonly cursor: SourceColumn | null;
+  readonly shape: Shape;
+}
+
+function chooseMode({ stream, key, cursor, shape }: Choice, notes: string[]): Mode {
   switch (stream.mode) {
     case 'merge':
       if (key.length > 0) return 'merge';
@@ -333,9 +335,7 @@ async function lookAtCursor(
   context: ShapeContext,
   shape: Shape,
   cursor: SourceColumn,
-  notes: string[],
-  mode: Mode,
-): Promise<void> {
+): Promise<readonly string[]> {
   const name = plain(cursor.name, 63);
   if (!cursor.notNull) {
     const [row] = await context.session.query(
@@ -353,8 +353,8 @@ async function lookAtCursor(
       );
     }
   }
-  const kind = cursorKind(baseType(cursor.type, context.types).oid);
-  if (kind === 'other') {
+  const notes: string[] = [];
+  if (cursorKind(baseType(cursor.type, context.types).oid) === 'other') {
     notes.push(
       `New rows are found only if their "${name}" (${plain(cursor.typeName, 60)}) sorts behind all earlier ones.`,
     );
@@ -365,11 +365,14 @@ async function lookAtCursor(
       `The sequence behind "${name}" has CACHE ${cache}: sessions give out their numbers out of order, and rows can be missed. Give the stream a lookback, such as ${cache * 100}.`,
     );
   }
-  if (mode === 'append' && !cursor.notNull) {
-    notes.push(
-      `Rows whose "${name}" is NULL are read in the first load only: without a key nothing tells new ones apart.`,
-    );
-  }
+  return notes;
+}
+
+function nullNotes(mode: Mode, cursor: SourceColumn): readonly string[] {
+  if (mode !== 'append' || cursor.notNull) return [];
+  return [
+    `Rows whose "${plain(cursor.name, 63)}" is NULL are read in the first load only: without a key nothing tells new ones apart.`,
+  ];
 }
 
 function candidateHint(shape: Shape, cursor: SourceColumn): string {
