@@ -1,8 +1,11 @@
 import { type LevelWithSilent, type Logger, pino } from 'pino';
-import { redact, scrub } from './core/redact.ts';
+import { redact } from './core/redact.ts';
 
-/** The log: `log.info({ event: 'run_started', run_id }, 'words for people')`, one JSON line each. */
-export type Log = Logger;
+/**
+ * The log: `log.info({ event: 'run_started', run_id }, 'words for people')`, one JSON line each. Without pino's `child`:
+ * what is bound there passes by the hook that redacts.
+ */
+export type Log = Pick<Logger, 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'>;
 
 export interface LogOptions {
   readonly level: LevelWithSilent;
@@ -19,10 +22,10 @@ export interface LogStream {
 }
 
 /**
- * JSON lines on stderr. Everything that is logged passes through `redact`, whatever its depth, and the words through
- * `scrub`. Not pino's own destination: that writes to the descriptor and blocks the process once a client stops
- * reading stderr (64 KiB later), and so does flushing it at exit. Node's stream never blocks on a pipe; it queues,
- * and beyond a bound lines are dropped and counted.
+ * JSON lines on stderr; all that is logged passes through `redact`, the words too. Not pino's own destination: that
+ * writes to the descriptor and blocks the process once a client stops reading stderr (64 KiB later), and so does
+ * flushing it at exit. Node's stream does not block on a pipe; it queues, and beyond a bound lines are dropped and
+ * counted.
  */
 export function createLog({ level, stream = process.stderr }: LogOptions): Log {
   return pino(
@@ -30,20 +33,13 @@ export function createLog({ level, stream = process.stderr }: LogOptions): Log {
       level,
       base: { pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: {
-        level: (label) => ({ level: label }),
-        log: (fields) => redact(fields) as Record<string, unknown>,
-      },
-      // The logger's own serializer would run first and keep what drivers hang on their errors.
-      serializers: { err: (error: unknown) => error },
+      formatters: { level: (label) => ({ level: label }) },
       hooks: {
+        // Before pino sees anything: it would take an error's words as the line's own, and keep what drivers hang on it.
         logMethod(args, method) {
-          const [first, words, ...rest] = args as readonly unknown[];
+          const [first, ...rest] = args as readonly unknown[];
           const fields = first instanceof Error ? { error: first } : first;
-          const text = (value: unknown): unknown => (typeof value === 'string' ? scrub(value) : value);
-          method.apply(this, [text(fields), text(words), ...rest.map(redact)] as unknown as Parameters<
-            typeof method
-          >);
+          method.apply(this, [fields, ...rest].map(redact) as unknown as Parameters<typeof method>);
         },
       },
     },

@@ -91,7 +91,7 @@ const SCRUBS: readonly { readonly pattern: RegExp; readonly replacement: string 
   },
   {
     pattern: new RegExp(
-      `(\\b[\\w.-]{0,40}(?:${NAMES})s?\\s{0,8}=\\s{0,8})(?!${REFERENCE})(?:'(?:[^'\\\\]|\\\\.){0,4000}'?|"(?:[^"\\\\]|\\\\.){0,4000}"?|[^\\s,;&"']{1,4000})`,
+      `(\\b[\\w.-]{0,40}(?:${NAMES})s?\\s{0,8}=\\s{0,8})(?!${REFERENCE})(?:'(?:[^'\\\\]|\\\\.|''){0,4000}'?|"(?:[^"\\\\]|\\\\.|""){0,4000}"?|[^\\s,;&"']{1,4000})`,
       'gi',
     ),
     replacement: `$1${MASK}`,
