@@ -23,6 +23,8 @@ export interface App extends AsyncDisposable {
   /** Named secrets, for `millrace secret`. */
   readonly secrets: UserSecrets;
   readonly log: Log;
+  /** What SQLite's own check finds wrong with each file; null where it is intact. */
+  integrity(): Promise<readonly { readonly file: string; readonly problem: string | null }[]>;
   /** Applies the connectors of the config file and begins to carry out queued runs. */
   startBackground(): Promise<void>;
 }
@@ -101,6 +103,12 @@ export async function openApp(options: AppOptions): Promise<App> {
     vault,
     secrets: userSecrets(vault),
     log,
+    async integrity() {
+      return [
+        { file: 'store.db', problem: await store.problem() },
+        { file: 'warehouse.db', problem: await warehouse.problem() },
+      ];
+    },
     async startBackground() {
       if (config.readOnly) return;
       await services.connectors.apply(config.connectors, { actor: 'config' });

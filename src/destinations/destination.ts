@@ -19,6 +19,8 @@ export interface WriterRequest {
   readonly epoch: number;
   /** Build anew beside the present table and swap at the end, whatever the mode; also what `replace` always does. */
   readonly rebuild: boolean;
+  /** What the stream's position means: a stream whose definition has another text is read anew. */
+  readonly definition: string;
 }
 
 /** What one commit did. */
@@ -35,6 +37,10 @@ export interface Writer extends AsyncDisposable {
   readonly counts: Counts;
   /** What was changed on the landed table, as sentences. */
   readonly changes: readonly string[];
+  /** Rows go to a table built aside: asked for, or because the definition has changed. */
+  readonly rebuilding: boolean;
+  /** What has landed came from another definition, so that its size says nothing about this one. */
+  readonly replacesOtherDefinition: boolean;
   /** ONE transaction: rows, rejects, cursor, counts; `run_lost` and nothing written when the epoch is stale. */
   commit(batch: Batch): Promise<Committed>;
   /** Rows in the landed table (the one being built, for a rebuild) that are not marked deleted. */
@@ -51,5 +57,8 @@ export interface Writer extends AsyncDisposable {
    * to `expectedRows` (less rejects), and is refused (`shrink_refused`) when it shrank below `minimumShare` of
    * what the table held, unless that is null.
    */
-  finish(check: { readonly expectedRows: number | null; readonly minimumShare: number | null }): Promise<void>;
+  finish(check: {
+    readonly expectedRows: number | null;
+    readonly minimumShare: number | null;
+  }): Promise<void>;
 }

@@ -8,6 +8,8 @@ export interface Warehouse extends AsyncDisposable {
   query(sql: string, caps: QueryCaps, signal: AbortSignal): Promise<QueryResult>;
   /** Removes a connector's tables and everything kept about its streams, off the main thread. */
   drop(connector: string): Promise<void>;
+  /** What SQLite's own check finds wrong with the file, off the main thread; null when it is intact or not there yet. */
+  problem(): Promise<string | null>;
   /** Bytes on disk, write-ahead log included. */
   sizeBytes(): number;
 }

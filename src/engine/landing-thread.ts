@@ -41,7 +41,8 @@ async function carryOut(call: LandingCall): Promise<unknown> {
       await writer?.[Symbol.asyncDispose]();
       failed = false;
       writer = await destination.writer(call.request);
-      return { cursor: writer.cursor, counts: writer.counts, changes: writer.changes } satisfies OpenedWriter;
+      const { cursor, counts, changes, rebuilding, replacesOtherDefinition } = writer;
+      return { cursor, counts, changes, rebuilding, replacesOtherDefinition } satisfies OpenedWriter;
     }
     case 'commit':
       if (failed) throw misuse('a batch behind one that failed');

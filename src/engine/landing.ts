@@ -20,6 +20,8 @@ export interface LandingWriter {
   readonly cursor: Cursor | null;
   readonly before: Counts;
   readonly changes: readonly string[];
+  readonly rebuilding: boolean;
+  readonly replacesOtherDefinition: boolean;
   /** Committed so far by this writer. */
   readonly written: number;
   readonly rejects: number;
@@ -62,6 +64,8 @@ export interface OpenedWriter {
   readonly cursor: Cursor | null;
   readonly counts: Counts;
   readonly changes: readonly string[];
+  readonly rebuilding: boolean;
+  readonly replacesOtherDefinition: boolean;
 }
 
 /** `onFault` hears the stack of errors that nobody classified. */
@@ -138,6 +142,8 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
     cursor: opened.cursor,
     before: opened.counts,
     changes: opened.changes,
+    rebuilding: opened.rebuilding,
+    replacesOtherDefinition: opened.replacesOtherDefinition,
     get written() {
       return written;
     },

@@ -11,6 +11,8 @@ export interface StreamTask {
   readonly epoch: number;
   /** Read everything anew, beside the present table, and swap at the end. */
   readonly fullRefresh: boolean;
+  /** What belongs to the stream's definition besides itself, e.g. the database it is read from. */
+  readonly sourceDefinition: string;
 }
 
 export interface StreamTools {
@@ -48,14 +50,16 @@ export async function syncStream(
   try {
     const stream = await progress.stage('connect', () => tools.source.resolve(task.stream, signal));
     progress.set({ mode: stream.mode, warnings: stream.notes });
-    const rebuild = task.fullRefresh || stream.mode === 'replace';
+    const definition = definitionOf(stream, task.sourceDefinition);
     writer = await tools.landing.open({
       connector: task.connector,
       stream,
       runId: task.runId,
       epoch: task.epoch,
-      rebuild,
+      rebuild: task.fullRefresh || stream.mode === 'replace',
+      definition,
     });
+    const { rebuilding } = writer;
     progress.begin(writer);
     await using reading = await progress.stage('connect', () =>
       tools.source.read(stream, writer?.cursor ?? null, signal),
@@ -66,14 +70,17 @@ export async function syncStream(
     await progress.stage('read', () =>
       move({ stream, reading, writer: writer as LandingWriter, progress }, signal),
     );
-    if (!rebuild && stream.detectDeletes) {
+    if (!rebuilding && stream.detectDeletes) {
       await progress.stage('deletes', () =>
         compareWithSource({ stream, reading, writer: writer as LandingWriter, progress }, signal),
       );
     }
     await progress.stage('finish', async () => {
-      const expectedRows = rebuild && !reading.resumed ? await reading.count() : null;
-      await writer?.finish({ expectedRows, minimumShare: task.fullRefresh ? null : minimumShare });
+      const expectedRows = rebuilding && !reading.resumed ? await reading.count() : null;
+      await writer?.finish({
+        expectedRows,
+        minimumShare: task.fullRefresh || writer?.replacesOtherDefinition ? null : minimumShare,
+      });
     });
     return progress.end('succeeded');
   } catch (error) {
@@ -87,6 +94,20 @@ export async function syncStream(
   } finally {
     await writer?.close().catch(() => undefined);
   }
+}
+
+/** A position belongs to what was asked of the source: another table, filter, key or cursor makes it mean nothing. */
+function definitionOf(stream: ResolvedStream, source: string): string {
+  const { table, query, where } = stream.declared;
+  return JSON.stringify([
+    source,
+    table ?? null,
+    query ?? null,
+    where ?? null,
+    stream.cursor,
+    stream.primaryKey,
+    stream.mode,
+  ]);
 }
 
 interface Moved {

@@ -75,6 +75,7 @@ async function syncAll(
       runId: job.runId,
       epoch: job.epoch,
       fullRefresh: job.fullRefresh,
+      sourceDefinition: String(job.source.config['database'] ?? ''),
     };
     const onProgress = (result: () => StreamResult): void =>
       show(() => {

@@ -33,6 +33,10 @@ export async function openStore({ file, now, random }: StoreOptions): Promise<St
     secrets: secretStore(db, now),
     runs: runStore(db, { now, random }),
     audit: auditStore(db, now),
+    problem: async () => {
+      const found = String(sqlite.pragma('integrity_check(5)', { simple: true }));
+      return found === 'ok' ? null : found;
+    },
     sizeBytes: () => sizeOf(file) + sizeOf(`${file}-wal`),
     integrity: async () => {
       const found = sqlite.pragma('quick_check(1)', { simple: true }) as string;

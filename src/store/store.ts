@@ -16,6 +16,8 @@ export interface Store extends AsyncDisposable {
   readonly secrets: SecretStore;
   readonly runs: RunStore;
   readonly audit: AuditStore;
+  /** What SQLite's own check finds wrong with the file; null when it is intact. Reads all of it. */
+  problem(): Promise<string | null>;
   /** Bytes on disk, write-ahead log included. */
   sizeBytes(): number;
   /** Null when SQLite finds the file intact, else what it found first. Reads the whole file: for `doctor`. */

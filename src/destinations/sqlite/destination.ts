@@ -1,0 +1,21 @@
+import type { Destination } from '../destination.ts';
+import { guarded, openForWriting } from './driver.ts';
+import { prepareWarehouse } from './meta.ts';
+import { openWriter } from './writer.ts';
+
+/** The SQLite destination at `file`, which is made when it is not there. Throws `data_dir_unusable`, `destination_failed`, `disk_full`. */
+export function openSqliteDestination(file: string, now: () => Date = () => new Date()): Destination {
+  const db = openForWriting(file);
+  try {
+    guarded(file, () => prepareWarehouse(db, file));
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+  return {
+    writer: async (request) => openWriter({ db, file, now }, request),
+    async [Symbol.asyncDispose]() {
+      if (db.open) db.close();
+    },
+  };
+}

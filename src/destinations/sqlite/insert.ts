@@ -1,0 +1,236 @@
+import type { Reject } from '../../core/model.ts';
+import type { Value } from '../../core/types.ts';
+import { codeOf, type Database, isAboutOneRow, type Statement } from './driver.ts';
+import { type Layout, quote } from './layout.ts';
+import { converterFor } from './table.ts';
+
+/** Puts rows into one table. Must be used inside a transaction. */
+export interface Inserter {
+  /** `values` is row-major, in the order of the stream's columns. */
+  insert(values: readonly Value[], rows: number): Inserted;
+}
+
+export interface Inserted {
+  /** Rows the table has more than before. */
+  readonly added: number;
+  /** Rows that were there and are different now. */
+  readonly changed: number;
+  readonly rejects: readonly Reject[];
+}
+
+/** SQLite's limit of bound values in one statement is 32,766; statements of so many rows measured best. */
+const rowsPerStatement = 10;
+const valuesPerStatement = 2_000;
+
+export interface InserterOptions {
+  readonly table: string;
+  readonly layout: Layout;
+  /** Source names of the values' columns, in order. */
+  readonly columns: readonly string[];
+  readonly runId: string;
+}
+
+/**
+ * Prepares the statements for a table. With a key a row that is there is updated, and only when something differs:
+ * a row read again unchanged writes nothing and counts nothing.
+ */
+export function createInserter(db: Database, { table, layout, columns, runId }: InserterOptions): Inserter {
+  const bySource = new Map(
+    layout.columns.filter((column) => !column.dropped).map((column) => [column.name, column]),
+  );
+  const landed = columns.flatMap((name) => bySource.get(name) ?? []);
+  const width = landed.length;
+  const converters = landed.flatMap((column, index) => {
+    const convert = converterFor(column);
+    return convert === null ? [] : [{ index, convert }];
+  });
+  const keyAt = layout.key.map((key) => landed.findIndex((column) => column.landedAs === key));
+  const many = Math.max(1, Math.min(rowsPerStatement, Math.floor(valuesPerStatement / width)));
+  const statements = prepare(db, {
+    table,
+    layout,
+    names: landed.map((column) => column.landedAs),
+    runId,
+    many,
+  });
+
+  const rejectOf = (values: readonly Value[], at: number, reason: string): Reject => ({
+    row: rowText(columns, values.slice(at, at + width)),
+    reason,
+  });
+
+  /** Rows from `at` to `end`, in one statement; row by row when that one fails because of a row. */
+  const put = (values: readonly Value[], at: number, end: number): Inserted => {
+    const rows = (end - at) / width;
+    const slice = values.slice(at, end);
+    try {
+      const { insert, update } = rows === many ? statements.many : statements.one;
+      const added = insert.run(...slice).changes;
+      return {
+        added,
+        changed: added === rows || update === null ? 0 : update.run(...slice).changes,
+        rejects: [],
+      };
+    } catch (error) {
+      if (!isAboutOneRow(error)) throw error;
+      if (rows === 1) return { added: 0, changed: 0, rejects: [rejectOf(values, at, reasonOf(error))] };
+      return total(
+        Array.from({ length: rows }, (_, row) => put(values, at + row * width, at + (row + 1) * width)),
+      );
+    }
+  };
+
+  return {
+    insert(given, rows) {
+      const rejects: Reject[] = [];
+      let values = given;
+      if (converters.length > 0) values = converted(given, width, converters);
+      if (keyAt.length > 0) values = withoutNullKeys(values, { width, keyAt, columns, rejects });
+      const end = values.length;
+      let added = 0;
+      let changed = 0;
+      const step = width * many;
+      let at = 0;
+      for (; at + step <= end; at += step) {
+        const one = put(values, at, at + step);
+        added += one.added;
+        changed += one.changed;
+        if (one.rejects.length > 0) rejects.push(...one.rejects);
+      }
+      for (; at < end; at += width) {
+        const one = put(values, at, at + width);
+        added += one.added;
+        changed += one.changed;
+        rejects.push(...one.rejects);
+      }
+      if (width === 0 && rows > 0) rejects.push({ row: '{}', reason: 'the stream has no columns' });
+      return { added, changed, rejects };
+    },
+  };
+}
+
+interface Statements {
+  readonly insert: Statement;
+  readonly update: Statement | null;
+}
+
+interface StatementOptions {
+  readonly table: string;
+  readonly layout: Layout;
+  readonly names: readonly string[];
+  readonly runId: string;
+  readonly many: number;
+}
+
+function prepare(
+  db: Database,
+  options: StatementOptions,
+): { readonly one: Statements; readonly many: Statements } {
+  const one = pair(db, options, 1);
+  return { one, many: options.many === 1 ? one : pair(db, options, options.many) };
+}
+
+/**
+ * The insert that leaves rows alone whose key is there, and the one that updates them. Two statements, because only so
+ * SQLite's own count tells new rows from changed ones; a first load never needs the second.
+ */
+function pair(db: Database, { table, layout, names, runId }: StatementOptions, rows: number): Statements {
+  const run = `'${runId.replaceAll("'", "''")}'`;
+  const row = `(${[...names.map(() => '?'), run].join(', ')})`;
+  const head = `INSERT INTO ${quote(table)} (${[...names, '_mr_run'].map(quote).join(', ')}) VALUES ${Array(rows).fill(row).join(', ')}`;
+  if (layout.key.length === 0) return { insert: db.prepare(head), update: null };
+  const target = `ON CONFLICT (${layout.key.map(quote).join(', ')})`;
+  const others = names.filter((name) => !layout.key.includes(name));
+  const set = [...others, '_mr_run'].map((name) => `${quote(name)} = excluded.${quote(name)}`);
+  const differs = others.map((name) => `${quote(table)}.${quote(name)} IS NOT excluded.${quote(name)}`);
+  if (layout.marksDeletions) {
+    set.push('"_mr_deleted_at" = NULL');
+    differs.push(`${quote(table)}."_mr_deleted_at" IS NOT NULL`);
+  }
+  return {
+    insert: db.prepare(`${head} ${target} DO NOTHING`),
+    update:
+      differs.length === 0
+        ? null
+        : db.prepare(`${head} ${target} DO UPDATE SET ${set.join(', ')} WHERE ${balanced(differs)}`),
+  };
+}
+
+/** `a OR b OR …` as a balanced tree: SQLite's expression depth ends at 1,000 and a table may have 1,600 columns. */
+function balanced(terms: readonly string[]): string {
+  if (terms.length <= 2) return terms.join(' OR ');
+  const middle = terms.length >> 1;
+  return `(${balanced(terms.slice(0, middle))}) OR (${balanced(terms.slice(middle))})`;
+}
+
+type Converter = { readonly index: number; readonly convert: (value: Value) => Value };
+
+function converted(
+  given: readonly Value[],
+  width: number,
+  converters: readonly Converter[],
+): readonly Value[] {
+  const values = given.slice();
+  for (const { index, convert } of converters) {
+    for (let at = index; at < values.length; at += width) values[at] = convert(values[at] ?? null);
+  }
+  return values;
+}
+
+interface KeyCheck {
+  readonly width: number;
+  readonly keyAt: readonly number[];
+  readonly columns: readonly string[];
+  readonly rejects: Reject[];
+}
+
+/** SQLite would make up a key for NULL in an INTEGER PRIMARY KEY. */
+function withoutNullKeys(
+  values: readonly Value[],
+  { width, keyAt, columns, rejects }: KeyCheck,
+): readonly Value[] {
+  const bad: number[] = [];
+  for (const key of keyAt) {
+    for (let at = 0; at < values.length; at += width) {
+      if ((values[at + key] ?? null) === null) bad.push(at);
+    }
+  }
+  if (bad.length === 0) return values;
+  const gone = new Set(bad);
+  for (const at of gone)
+    rejects.push({
+      row: rowText(columns, values.slice(at, at + width)),
+      reason: 'a column of the primary key is NULL',
+    });
+  return values.filter((_, index) => !gone.has(index - (index % width)));
+}
+
+function total(parts: readonly Inserted[]): Inserted {
+  return {
+    added: parts.reduce((sum, part) => sum + part.added, 0),
+    changed: parts.reduce((sum, part) => sum + part.changed, 0),
+    rejects: parts.flatMap((part) => part.rejects),
+  };
+}
+
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return codeOf(error) === 'SQLITE_TOOBIG' || error instanceof RangeError
+    ? 'a value is too big for SQLite (one row holds at most 1,000,000,000 bytes, one integer 64 bit)'
+    : message.slice(0, 300);
+}
+
+/** A row as JSON text, for people to look at and for replaying: bytes as `\x…`, big integers with all their digits. */
+export function rowText(columns: readonly string[], row: readonly Value[]): string {
+  const parts = columns.map((name, index) => `${JSON.stringify(name)}:${valueText(row[index] ?? null)}`);
+  const text = `{${parts.join(',')}}`;
+  return text.length <= rejectChars ? text : `${text.slice(0, rejectChars)}… (${text.length} characters)`;
+}
+
+const rejectChars = 64 * 1024;
+
+function valueText(value: Value): string {
+  if (typeof value === 'bigint') return value.toString();
+  if (value instanceof Uint8Array) return JSON.stringify(`\\x${Buffer.from(value).toString('hex')}`);
+  return JSON.stringify(value);
+}

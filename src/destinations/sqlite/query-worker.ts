@@ -1,0 +1,108 @@
+/**
+ * The process in which users' SQL runs: SQLite cannot be interrupted from outside a statement, a process can be killed.
+ * It knows one file, which it opens read-only; it cannot see the store, and its environment is empty.
+ */
+
+import { codeOf, type Database, openForReading, openForWriting } from './driver.ts';
+import { quote } from './layout.ts';
+import type { QueryAnswer, QueryRequest } from './query-process.ts';
+import { shapeRows } from './query-rows.ts';
+import { isReadQuery } from './read-query.ts';
+
+process.on('message', (request: QueryRequest) => {
+  process.send?.(answer(request));
+});
+process.on('disconnect', () => process.exit(0));
+
+function answer(request: QueryRequest): QueryAnswer {
+  try {
+    switch (request.do) {
+      case 'query':
+        return { id: request.id, result: query(request) };
+      case 'drop':
+        drop(request);
+        return { id: request.id, result: null };
+      case 'check':
+        return { id: request.id, result: check(request.file) };
+      default:
+        throw request satisfies never;
+    }
+  } catch (error) {
+    const { message, hint } = error as { readonly message?: string; readonly hint?: string };
+    return {
+      id: request.id,
+      failure: {
+        message: message ?? String(error),
+        code: codeOf(error),
+        ...(hint === undefined ? {} : { hint }),
+      },
+    };
+  }
+}
+
+function query(request: Extract<QueryRequest, { do: 'query' }>) {
+  const refusal = isReadQuery(request.sql);
+  if (refusal !== null) return { refused: refusal };
+  const db = openForReading(request.file);
+  if (db === null) return { refused: 'Nothing has landed yet: run sync_connector first.' };
+  try {
+    db.pragma('trusted_schema = OFF');
+    db.pragma('hard_heap_limit = 268435456');
+    db.pragma('temp_store = MEMORY');
+    const statement = db.prepare(request.sql);
+    if (!statement.reader || !statement.readonly)
+      return { refused: 'Only one SELECT (or WITH … SELECT) may run here.' };
+    return shapeRows(statement.safeIntegers().raw(), request.caps);
+  } catch (error) {
+    return { sqlError: error instanceof Error ? error.message : String(error), names: names(db) };
+  } finally {
+    db.close();
+  }
+}
+
+/** What there is, for the hint of a misspelled name. */
+function names(db: Database): readonly string[] {
+  const tables = (
+    db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").all() as {
+      name: string;
+    }[]
+  ).map((row) => row.name);
+  const columns = (
+    db.prepare('SELECT DISTINCT landed_as FROM _millrace_columns LIMIT 5000').all() as { landed_as: string }[]
+  ).map((row) => row.landed_as);
+  return [...tables, ...columns];
+}
+
+function drop({ file, connector }: Extract<QueryRequest, { do: 'drop' }>): void {
+  const db = openForWriting(file);
+  try {
+    db.transaction(() => {
+      const rows = db
+        .prepare('SELECT table_name FROM _millrace_cursors WHERE connector = ?')
+        .all(connector) as { table_name: string }[];
+      for (const { table_name } of rows) {
+        db.exec(`DROP TABLE IF EXISTS ${quote(table_name)}`);
+        db.exec(`DROP TABLE IF EXISTS ${quote(`_millrace_build_${table_name}`)}`);
+      }
+      for (const table of ['columns', 'rejects', 'loads', 'overlap'])
+        db.prepare(`DELETE FROM _millrace_${table} WHERE connector = ?`).run(connector);
+      // The epochs stay: a run that still thinks it holds the connector must not write again.
+      db.prepare(
+        'UPDATE _millrace_cursors SET landed = 0, cursor = NULL, row_count = 0, last_synced_at = NULL, epoch = epoch + 1, build_run = NULL WHERE connector = ?',
+      ).run(connector);
+    }).immediate();
+  } finally {
+    db.close();
+  }
+}
+
+function check(file: string): string | null {
+  const db = openForReading(file);
+  if (db === null) return null;
+  try {
+    const found = String(db.pragma('integrity_check(5)', { simple: true }));
+    return found === 'ok' ? null : found;
+  } finally {
+    db.close();
+  }
+}

@@ -1,0 +1,40 @@
+/** Deciding from the text alone whether a statement may be tried; SQLite decides again from what it prepared. Pure. */
+
+const refusals: readonly { readonly word: RegExp; readonly why: string }[] = [
+  {
+    word: /^(attach|detach)\b/i,
+    why: 'ATTACH and DETACH are not allowed: queries see the landed data only.',
+  },
+  { word: /^pragma\b/i, why: 'PRAGMA is not allowed: `describe_data` shows tables and columns.' },
+  {
+    word: /^(insert|update|delete|replace|drop|create|alter|truncate|merge|grant|vacuum|reindex|analyze|begin|commit|rollback|savepoint|release|end)\b/i,
+    why: 'Landed data cannot be changed here; it follows its source.',
+  },
+];
+
+/** Null when it looks like one query; else why not, with what to do instead. */
+export function isReadQuery(sql: string): string | null {
+  const text = withoutComments(sql).trim();
+  if (text === '') return 'There is no SQL in this call: give one SELECT.';
+  const refusal = refusals.find(({ word }) => word.test(text));
+  if (refusal !== undefined) return refusal.why;
+  if (!/^(select|with|values|explain)\b|^\(/i.test(text))
+    return "Only one SELECT (or WITH … SELECT) may run here, in SQLite's dialect.";
+  if (/\b(load_extension|readfile|writefile|edit|fts3_tokenizer)\s*\(/i.test(withoutStrings(text)))
+    return 'That function is not allowed here.';
+  if (/\bpragma_\w+/i.test(withoutStrings(text)))
+    return 'PRAGMA functions are not allowed: `describe_data` shows tables and columns.';
+  return null;
+}
+
+/** Comments as spaces; what looks like a comment inside a string or a quoted name stays. */
+function withoutComments(sql: string): string {
+  return sql.replaceAll(
+    /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)/g,
+    (part) => (part.startsWith('--') || part.startsWith('/*') ? ' ' : part),
+  );
+}
+
+function withoutStrings(sql: string): string {
+  return sql.replaceAll(/'(?:[^']|'')*'/g, "''");
+}

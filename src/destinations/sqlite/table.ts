@@ -1,0 +1,238 @@
+/** Making a landed table, and bringing one up to what the source has become. */
+
+import { MillraceError } from '../../core/errors.ts';
+import type { ResolvedStream } from '../../core/model.ts';
+import type { LogicalType, Value } from '../../core/types.ts';
+import type { Database } from './driver.ts';
+import {
+  createTable,
+  freshLayout,
+  type LandedColumn,
+  type Layout,
+  layoutOver,
+  quote,
+  type Storage,
+} from './layout.ts';
+
+export interface Prepared {
+  readonly layout: Layout;
+  /** What was changed, as sentences. */
+  readonly changes: readonly string[];
+}
+
+/** Columns of a landed stream from the catalogue, in table order; empty when it has not landed. */
+export function landedColumns(db: Database, connector: string, stream: string): readonly LandedColumn[] {
+  const rows = db
+    .prepare(
+      'SELECT name, landed_as, storage, type, source_type, dropped FROM _millrace_columns WHERE connector = ? AND stream = ? ORDER BY position',
+    )
+    .all(connector, stream) as {
+    name: string;
+    landed_as: string;
+    storage: Storage;
+    type: LogicalType;
+    source_type: string;
+    dropped: number;
+  }[];
+  return rows.map((row) => ({
+    name: row.name,
+    landedAs: row.landed_as,
+    storage: row.storage,
+    type: row.type,
+    sourceType: row.source_type,
+    dropped: row.dropped === 1,
+  }));
+}
+
+/** Writes the catalogue of a stream anew. */
+export function rememberColumns(
+  db: Database,
+  owner: { readonly connector: string; readonly stream: string },
+  columns: readonly LandedColumn[],
+): void {
+  db.prepare('DELETE FROM _millrace_columns WHERE connector = ? AND stream = ?').run(
+    owner.connector,
+    owner.stream,
+  );
+  const insert = db.prepare(
+    'INSERT INTO _millrace_columns (connector, stream, position, name, landed_as, storage, type, source_type, dropped) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  );
+  for (const [position, column] of columns.entries()) {
+    insert.run(
+      owner.connector,
+      owner.stream,
+      position,
+      column.name,
+      column.landedAs,
+      column.storage,
+      column.type,
+      column.sourceType,
+      column.dropped ? 1 : 0,
+    );
+  }
+}
+
+/** Makes the table of a stream that has none. Called inside a transaction. */
+export function makeTable(db: Database, connector: string, stream: ResolvedStream): Prepared {
+  const layout = freshLayout(connector, stream);
+  db.exec(`DROP TABLE IF EXISTS ${quote(layout.table)}`);
+  db.exec(createTable(layout));
+  indexDeleted(db, layout);
+  rememberColumns(db, { connector, stream: stream.name }, layout.columns);
+  return { layout, changes: renamed(layout.columns) };
+}
+
+/** Holds the rows that are marked as deleted and no other, so that counting them costs nothing at any size. */
+export function indexDeleted(db: Database, layout: Layout): void {
+  if (!layout.marksDeletions) return;
+  db.exec(
+    `CREATE INDEX ${quote(`_millrace_deleted_${layout.table}`)} ON ${quote(layout.table)} ("_mr_deleted_at") WHERE "_mr_deleted_at" IS NOT NULL`,
+  );
+}
+
+/**
+ * Brings the landed table up to the stream: new columns are added, a column whose new type its storage cannot hold
+ * exactly is widened to TEXT, what is gone stays. Called inside a transaction. `key` is the landed key, by source name.
+ */
+export function adaptTable(
+  db: Database,
+  connector: string,
+  { stream, key }: { readonly stream: ResolvedStream; readonly key: readonly string[] },
+): Prepared {
+  const before = landedColumns(db, connector, stream.name);
+  const wanted = layoutOver(connector, stream, before);
+  if (JSON.stringify(key) !== JSON.stringify(stream.mode === 'append' ? [] : stream.primaryKey))
+    throw keyChanged(connector, stream, key);
+  const storageBefore = new Map(before.map((column) => [column.landedAs, column]));
+  const columns = wanted.columns.map((column) => ({
+    ...column,
+    storage: storageFor(storageBefore.get(column.landedAs), column),
+  }));
+  const layout = { ...wanted, columns };
+  const added = columns.filter((column) => !storageBefore.has(column.landedAs));
+  const widened = columns.filter(
+    (column) =>
+      storageBefore.has(column.landedAs) && storageBefore.get(column.landedAs)?.storage !== column.storage,
+  );
+  const gone = columns.filter(
+    (column) => column.dropped && storageBefore.get(column.landedAs)?.dropped === false,
+  );
+
+  if (widened.length > 0)
+    rewrite(
+      db,
+      layout,
+      new Set(widened.map((column) => column.landedAs)),
+      new Set(added.map((column) => column.landedAs)),
+    );
+  else
+    for (const column of added)
+      db.exec(`ALTER TABLE ${quote(layout.table)} ADD COLUMN ${quote(column.landedAs)} ${column.storage}`);
+  if (JSON.stringify(columns) !== JSON.stringify(before))
+    rememberColumns(db, { connector, stream: stream.name }, columns);
+  return {
+    layout,
+    changes: [
+      ...added.map(
+        (column) =>
+          `column "${column.name}" (${column.sourceType}) was added at the source and is added here`,
+      ),
+      ...renamed(added),
+      ...widened.map(
+        (column) =>
+          `column "${column.name}" became ${column.sourceType} at the source and is widened to TEXT here`,
+      ),
+      ...gone.map(
+        (column) => `column "${column.name}" is gone at the source; it stays here, empty in new rows`,
+      ),
+    ],
+  };
+}
+
+/**
+ * The storage a column has from now on. TEXT and BLOB columns hold everything exactly (SQLite keeps a blob in a TEXT
+ * column as it is, and anything in a BLOB column); INTEGER and REAL columns would change what looks like a number.
+ */
+function storageFor(before: LandedColumn | undefined, now: LandedColumn): Storage {
+  if (before === undefined || before.storage === now.storage || now.dropped)
+    return before?.storage ?? now.storage;
+  return before.storage === 'INTEGER' || before.storage === 'REAL' ? 'TEXT' : before.storage;
+}
+
+/** The table again with other storage, its values as exact text. SQLite cannot change a column's type in place. */
+function rewrite(
+  db: Database,
+  layout: Layout,
+  widened: ReadonlySet<string>,
+  added: ReadonlySet<string>,
+): void {
+  const old = '_millrace_rewrite';
+  const booleans = new Set(
+    layout.columns.filter((column) => column.type === 'boolean').map((column) => column.landedAs),
+  );
+  db.function('mr_exact_text', { deterministic: true, safeIntegers: true }, exactText);
+  db.exec(`ALTER TABLE ${quote(layout.table)} RENAME TO ${quote(old)}`);
+  db.exec(createTable(layout));
+  const ours = ['_mr_run', ...(layout.marksDeletions ? ['_mr_deleted_at'] : [])].map(quote);
+  const names = layout.columns
+    .filter((column) => !added.has(column.landedAs))
+    .map((column) => column.landedAs);
+  const values = names.map((name) =>
+    widened.has(name) && !booleans.has(name) ? `mr_exact_text(${quote(name)})` : quote(name),
+  );
+  db.exec(
+    `INSERT INTO ${quote(layout.table)} (${[...names.map(quote), ...ours].join(', ')}) SELECT ${[...values, ...ours].join(', ')} FROM ${quote(old)}`,
+  );
+  db.exec(`DROP TABLE ${quote(old)}`);
+  indexDeleted(db, layout);
+}
+
+/** A number as the shortest text that is the same number; everything else as it is. */
+function exactText(value: unknown): unknown {
+  return typeof value === 'number' || typeof value === 'bigint' ? String(value) : value;
+}
+
+/**
+ * How a source's value has to be changed for a landed column, or null when SQLite takes it as it is: most columns, so
+ * that the hot loop touches only those that need it.
+ */
+export function converterFor(column: LandedColumn): ((value: Value) => Value) | null {
+  const { type, storage } = column;
+  if (type === 'boolean')
+    return storage === 'TEXT'
+      ? (value) => (typeof value === 'boolean' ? String(value) : value)
+      : (value) => (typeof value === 'boolean' ? Number(value) : value);
+  // A JavaScript number is bound as a double: under TEXT affinity 5 would become '5.0'.
+  if ((type === 'integer' || type === 'float') && storage === 'TEXT')
+    return (value) => exactText(value) as Value;
+  if (type === 'integer' && storage === 'BLOB')
+    return (value) => (typeof value === 'number' ? BigInt(value) : value);
+  return null;
+}
+
+function renamed(columns: readonly LandedColumn[]): readonly string[] {
+  return columns
+    .filter((column) => column.landedAs !== column.name)
+    .map(
+      (column) =>
+        `column "${column.name}" lands as "${column.landedAs}": SQLite does not tell upper from lower case, and names with _mr_ are ours`,
+    );
+}
+
+function keyChanged(connector: string, stream: ResolvedStream, key: readonly string[]): MillraceError {
+  const shown = (names: readonly string[]): string => (names.length === 0 ? 'none' : names.join(', '));
+  return new MillraceError(
+    'invalid_config',
+    `The key of "${stream.name}" was ${shown(key)} and is now ${shown(stream.primaryKey)}: the landed table cannot follow row by row.`,
+    {
+      hint: `Run sync_connector with {"connector": "${connector}", "streams": ["${stream.name}"], "full_refresh": true} to read it anew.`,
+      nextActions: [
+        {
+          tool: 'sync_connector',
+          arguments: { connector, streams: [stream.name], full_refresh: true },
+          why: 'reads the stream anew under its new key',
+        },
+      ],
+    },
+  );
+}

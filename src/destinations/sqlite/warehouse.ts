@@ -1,0 +1,71 @@
+import { statSync } from 'node:fs';
+import { MillraceError } from '../../core/errors.ts';
+import { suggestion } from '../../core/nearest.ts';
+import type { Warehouse } from '../warehouse.ts';
+import { readStates, readTables } from './catalogue.ts';
+import { type Database, guarded, openForReading } from './driver.ts';
+import { createQueryProcesses, type QueryOutcome } from './query-process.ts';
+
+/** Long work on the file, dropping a connector's tables or checking it, may take this long. */
+const maintenanceMs = 30 * 60_000;
+
+/** What has landed at `file`, which need not exist yet. */
+export function openSqliteWarehouse(file: string): Warehouse {
+  const processes = createQueryProcesses();
+  let handle: Database | null = null;
+
+  const read = <T>(empty: T, work: (db: Database) => T): T =>
+    guarded(file, () => {
+      handle ??= openForReading(file);
+      // A file that another process has just begun to make has no tables yet.
+      if (handle === null || Number(handle.pragma('user_version', { simple: true })) === 0) return empty;
+      return work(handle);
+    });
+
+  return {
+    tables: (filter) => read([], (db) => readTables(db, filter)),
+    states: (connector) => read([], (db) => readStates(db, connector)),
+    async query(sql, caps, signal) {
+      const begun = performance.now();
+      const outcome = (await processes.ask(
+        { do: 'query', file, sql, caps },
+        caps.timeoutMs,
+        signal,
+      )) as QueryOutcome;
+      if ('refused' in outcome) throw refused(outcome.refused);
+      if ('sqlError' in outcome) throw wrong(outcome.sqlError, outcome.names);
+      return { ...outcome, elapsed_ms: Math.round(performance.now() - begun) };
+    },
+    async drop(connector) {
+      if (read(false, () => true)) await processes.ask({ do: 'drop', file, connector }, maintenanceMs);
+    },
+    problem: async () => (await processes.ask({ do: 'check', file }, maintenanceMs)) as string | null,
+    sizeBytes: () => sizeOf(file) + sizeOf(`${file}-wal`),
+    async [Symbol.asyncDispose]() {
+      handle?.close();
+      await processes[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function sizeOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+function refused(why: string): MillraceError {
+  return new MillraceError('query_rejected', why, {
+    hint: "Write one SELECT in SQLite's dialect, e.g. SELECT count(*) FROM shop__orders; describe_data shows the tables.",
+    nextActions: [{ tool: 'describe_data', arguments: {}, why: 'shows tables and columns' }],
+  });
+}
+
+function wrong(message: string, names: readonly string[]): MillraceError {
+  const missing = /no such (?:column|table): (.+)$/.exec(message)?.[1]?.split('.').at(-1);
+  return new MillraceError('query_rejected', `SQLite: ${message.slice(0, 300)}`, {
+    hint:
+      missing === undefined
+        ? "Correct the SQL (SQLite's dialect) and call again."
+        : `${suggestion(missing, names)} Names with other than lower-case letters, digits and "_" stand in double quotes.`,
+    nextActions: [{ tool: 'describe_data', arguments: {}, why: 'shows tables and columns' }],
+  });
+}
