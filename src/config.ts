@@ -131,7 +131,8 @@ export function loadConfig(sources: ConfigSources): Config {
   const { flags, env, cwd = process.cwd(), home = homedir() } = sources;
   const named = flags.config ?? env['MILLRACE_CONFIG'];
   const file = named === undefined || named === '' ? null : fromHome(named, cwd, home);
-  const { dataDir: fromFile, ...options } = parseSection(file === null ? {} : readSection(file));
+  const { dataDir: fromFile, ...options } =
+    file === null ? section.parse({}) : parseSection(readSection(file), file);
   const fromOutside = flags.dataDir ?? (env['MILLRACE_DATA_DIR'] || undefined);
   const dataDir =
     fromOutside !== undefined
@@ -198,7 +199,7 @@ function readSection(file: string): unknown {
   }
   const { millrace = {}, mcpServers: _client, ...others } = whole as Record<string, unknown>;
   const stray = Object.keys(others)[0];
-  if (stray !== undefined) throw unknownOption(file, stray, ['millrace', 'mcpServers', ...OPTIONS]);
+  if (stray !== undefined) throw unknownOption(stray, file);
   return millrace;
 }
 
@@ -219,7 +220,7 @@ function parseJson(text: string, file: string): unknown {
   }
 }
 
-function parseSection(input: unknown): z.output<typeof section> {
+function parseSection(input: unknown, file: string): z.output<typeof section> {
   const result = section.safeParse(input, { reportInput: false });
   if (result.success) return result.data;
   const [issue] = result.error.issues;
@@ -236,7 +237,7 @@ function parseSection(input: unknown): z.output<typeof section> {
         },
       );
     }
-    throw unknownOption('millrace', option, OPTIONS);
+    throw unknownOption(`millrace.${option}`, file);
   }
   throw new MillraceError(
     'invalid_config',
@@ -248,29 +249,32 @@ function parseSection(input: unknown): z.output<typeof section> {
   );
 }
 
-/** Every option by its path, for finding what was meant. */
-const OPTIONS: readonly string[] = Object.entries(section.parse({}) as Record<string, unknown>)
-  .flatMap(([name, value]) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? [name, ...Object.keys(value).map((key) => `${name}.${key}`)]
-      : [name],
-  )
-  .concat('dataDir');
+/** Every key of the file by its path, for finding what was meant. */
+const OPTIONS: readonly string[] = [
+  'mcpServers',
+  'millrace',
+  'millrace.dataDir',
+  ...Object.entries(section.parse({})).flatMap(([name, value]) => [
+    `millrace.${name}`,
+    ...(typeof value !== 'object' || Array.isArray(value)
+      ? []
+      : Object.keys(value).map((key) => `millrace.${name}.${key}`)),
+  ]),
+];
 
-/** By the whole path, then by the last part alone: `maxRows` at the top is meant for `query.maxRows`. */
-function unknownOption(where: string, option: string, known: readonly string[]): MillraceError {
-  const leaf = option.split('.').at(-1) ?? option;
-  const byLeaf = known.filter((path) => nearest(leaf, [path.split('.').at(-1) ?? path]).length > 0);
-  const parent = option.includes('.') ? option.slice(0, option.lastIndexOf('.') + 1) : '';
+/** The nearest among its siblings, else the nearest by the last part alone: `maxRows` is meant for `millrace.query.maxRows`. */
+function unknownOption(option: string, file: string): MillraceError {
+  const parent = option.slice(0, option.lastIndexOf('.') + 1);
+  const leaf = option.slice(parent.length);
+  const siblings = OPTIONS.filter((path) => path.startsWith(parent)).map((path) => path.slice(parent.length));
   const sibling = nearest(
     leaf,
-    known
-      .filter((path) => path.startsWith(parent) && !path.slice(parent.length).includes('.'))
-      .map((path) => path.slice(parent.length)),
+    siblings.filter((name) => !name.includes('.')),
   )[0];
-  const meant = sibling !== undefined ? `${parent}${sibling}` : byLeaf[0];
-  return new MillraceError('invalid_config', `There is no option "${option}" (${where}).`, {
-    hint: `${meant === undefined ? `Options: ${known.join(', ')}.` : `Did you mean "${meant}"?`} mcp.config.example.json shows every option.`,
+  const elsewhere = OPTIONS.find((path) => nearest(leaf, [path.split('.').at(-1) ?? path]).length > 0);
+  const meant = sibling === undefined ? elsewhere : `${parent}${sibling}`;
+  return new MillraceError('invalid_config', `There is no option "${option}" (${file}).`, {
+    hint: `${meant === undefined ? `Options: ${OPTIONS.join(', ')}.` : `Did you mean "${meant}"?`} mcp.config.example.json shows every option.`,
     who: 'person',
   });
 }

@@ -2,7 +2,7 @@ import { MillraceError } from '../core/errors.ts';
 import type { Page, PageRequest } from '../core/model.ts';
 
 /** The most rows one page can hold, whatever is asked for. */
-export const PAGE_ROWS_MAX = 1_000;
+const PAGE_ROWS_MAX = 1_000;
 
 /** The key after which a page begins, as `pageOf` wrote it; null for the first page. Throws `invalid_config`. */
 export function pageStart(page: PageRequest): string | null {

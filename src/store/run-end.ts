@@ -11,7 +11,7 @@ export function leaseOf(connector: string): string {
 }
 
 /** Whether somebody holds the connector now. */
-export async function isHeld(db: Kysely<Database>, connector: string, now: Date): Promise<boolean> {
+async function isHeld(db: Kysely<Database>, connector: string, now: Date): Promise<boolean> {
   const lease = await db
     .selectFrom('leases')
     .select('name')

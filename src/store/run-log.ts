@@ -5,9 +5,9 @@ import type { Database } from './database.ts';
 import type { RunStore } from './store.ts';
 
 /** Lines kept of one run: enough to see what happened, and a run that complains for ever fills no disk. */
-export const LOG_LINES_MAX = 500;
+const LOG_LINES_MAX = 500;
 /** Characters kept of one line. */
-export const LOG_CHARACTERS_MAX = 2_000;
+const LOG_CHARACTERS_MAX = 2_000;
 
 /** What a run said while it ran. */
 export function logStore(db: Kysely<Database>, now: () => Date): Pick<RunStore, 'log' | 'readLog'> {

@@ -29,7 +29,7 @@ export interface KeyRingOptions {
 }
 
 /** Name of the file in the data folder; 0600. */
-export const KEY_FILE = 'master.key';
+const KEY_FILE = 'master.key';
 
 /**
  * Reads `master.key`, makes it on the first start. Two processes that start at once agree on one key: it is written
