@@ -32,10 +32,13 @@ if (missing.length > 0) {
   );
 }
 
-await using source = await startEmbeddedPostgres({
-  settings: { shared_buffers: '256MB', max_wal_size: '4GB', autovacuum: 'off' },
-});
-const client = new pg.Client({ connectionString: source.url });
+await using stack = new AsyncDisposableStack();
+const source = stack.use(
+  await startEmbeddedPostgres({
+    settings: { shared_buffers: '256MB', max_wal_size: '4GB', autovacuum: 'off' },
+  }),
+);
+const client = stack.adopt(new pg.Client({ connectionString: source.url }), (open) => open.end());
 await client.connect();
 const server = String((await client.query('SHOW server_version')).rows[0]?.server_version);
 const results: TableResult[] = [];
@@ -47,7 +50,6 @@ for (const rows of sizes) {
     await client.query(`DROP TABLE ${table}`);
   }
 }
-await client.end();
 console.log(values.json ? JSON.stringify(results, null, 2) : reportText(results, server));
 
 function positive(option: string, text: string): number {
