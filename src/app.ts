@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, loadConfig, openDataDir } from './config.ts';
-import { connectorTypes } from './connectors/index.ts';
 import { openWarehouse } from './destinations/index.ts';
 import { createRunner } from './engine/runner.ts';
 import { createThreads } from './engine/threads.ts';
@@ -59,7 +58,7 @@ export async function openApp(options: AppOptions): Promise<App> {
 
   const open = async (name: string) => {
     const connector = await store.connectors.get(name);
-    return { connector, source: await sourceSpec({ types: connectorTypes, secrets, settings }, connector) };
+    return { connector, source: await sourceSpec({ secrets, settings }, connector) };
   };
   const settings: Context['settings'] = {
     readOnly: config.readOnly,
@@ -82,7 +81,6 @@ export async function openApp(options: AppOptions): Promise<App> {
     }),
   );
   const services = createServices({
-    types: connectorTypes,
     connectors: store.connectors,
     runs: store.runs,
     audit: store.audit,

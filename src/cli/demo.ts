@@ -61,7 +61,7 @@ async function register(talk: Conversation, port: number): Promise<void> {
     warnings: string[];
   };
   came(
-    `${test.ok ? 'connected' : 'not connected'} to ${test.server_version}, round trip ${test.latency_ms} ms`,
+    `${test.ok ? 'connected' : 'not connected'} to PostgreSQL ${test.server_version}, round trip ${test.latency_ms} ms`,
   );
   for (const warning of test.warnings) came(`warning: ${warning}`);
 }
@@ -76,9 +76,9 @@ async function look(talk: Conversation): Promise<void> {
     suggested: Record<string, unknown>;
   }[];
   for (const stream of streams) {
-    const { mode, cursor } = stream.suggested;
+    const { cursor } = stream.suggested;
     came(
-      `${stream.table}: about ${count(stream.estimated_rows ?? 0)} rows, ${stream.columns.length} columns → ${String(mode)}${cursor ? ` by ${String(cursor)}` : ''}`,
+      `${stream.table}: about ${count(stream.estimated_rows ?? 0)} rows, ${stream.columns.length} columns; ${cursor ? `kept fresh by ${String(cursor)}` : 'read anew each time'}`,
     );
   }
   await talk.call('update_connector', {

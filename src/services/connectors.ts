@@ -1,10 +1,11 @@
 import { z } from 'zod';
+import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError, type NextAction } from '../core/errors.ts';
 import type { CheckReport, Connector, Stream } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
-import { ask, assertWritable, type Context, connectorType, shownConnector } from './context.ts';
+import { ask, assertWritable, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { healthOf } from './health.ts';
 import type { ConnectorService } from './services.ts';
@@ -20,7 +21,7 @@ export function createConnectorService(context: Context): ConnectorService {
 
   return {
     types(type) {
-      const chosen = type === undefined ? context.types : [connectorType(context, type)];
+      const chosen = type === undefined ? connectorTypes : [findConnectorType(type)];
       return chosen.map((one) => ({
         type: one.type,
         title: one.title,
@@ -35,7 +36,7 @@ export function createConnectorService(context: Context): ConnectorService {
     async register(input, caller, signal) {
       assertWritable(context);
       const { test: wanted, ...given } = validate(registerSchema, input, 'The connector');
-      const type = connectorType(context, given.type);
+      const type = findConnectorType(given.type);
       const earlier = earlierStream(given);
       const streams = earlier === null ? given.streams : [...given.streams, earlier];
       assertStreamNames(streams);
@@ -93,7 +94,7 @@ export function createConnectorService(context: Context): ConnectorService {
     async get(name) {
       const record = await connectors.get(name);
       const recent = (await runs.list({ connector: name }, { limit: 5 })).items;
-      const type = context.types.find((candidate) => candidate.type === record.type);
+      const type = connectorTypes.find((candidate) => candidate.type === record.type);
       const state = warehouse.states(name).map((one) => ({
         ...one,
         cursor: one.cursor === null ? null : (type?.showCursor(one.cursor) ?? null),
@@ -110,7 +111,7 @@ export function createConnectorService(context: Context): ConnectorService {
       assertWritable(context);
       const change = validate(updateSchema, input, 'The change');
       const before = await connectors.get(change.connector);
-      const type = connectorType(context, before.type);
+      const type = findConnectorType(before.type);
       const merged =
         change.config === undefined
           ? before.config

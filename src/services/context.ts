@@ -1,7 +1,6 @@
-import type { ConnectorType } from '../connectors/connector.ts';
+import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError } from '../core/errors.ts';
 import type { Connector } from '../core/model.ts';
-import { suggestion } from '../core/nearest.ts';
 import type { Warehouse } from '../destinations/warehouse.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
@@ -11,7 +10,6 @@ import type { SecretTools } from '../vault/secret-tools.ts';
 
 /** What the use cases work with; `app.ts` puts it together. */
 export interface Context {
-  readonly types: readonly ConnectorType[];
   readonly connectors: ConnectorStore;
   readonly runs: RunStore;
   readonly audit: AuditStore;
@@ -44,23 +42,12 @@ export function assertWritable(context: Context): void {
   );
 }
 
-/** Throws `invalid_config` naming the known types. */
-export function connectorType(context: Pick<Context, 'types'>, type: string): ConnectorType {
-  const found = context.types.find((candidate) => candidate.type === type);
-  if (found !== undefined) return found;
-  const known = context.types.map((candidate) => candidate.type);
-  throw new MillraceError('invalid_config', `There is no connector type "${type}".`, {
-    hint: suggestion(type, known),
-    nextActions: [{ tool: 'list_connector_types', arguments: {}, why: 'shows the types and their fields' }],
-  });
-}
-
 /** A connector ready to be opened in a thread: its secrets in clear. */
 export async function sourceSpec(
-  context: Pick<Context, 'types' | 'secrets' | 'settings'>,
+  context: Pick<Context, 'secrets' | 'settings'>,
   connector: Connector,
 ): Promise<SourceSpec> {
-  const type = connectorType(context, connector.type);
+  const type = findConnectorType(connector.type);
   const config = await context.secrets.reveal(connector.name, connector.config, type.secrets);
   return { connector: connector.name, type: connector.type, config, allow: context.settings.allow };
 }
@@ -101,7 +88,7 @@ function tookTooLong(connector: string, timeoutMs: number): MillraceError {
 
 /** A stored connector as the outside may see it. */
 export function shownConnector(context: Context, record: ConnectorRecord | Connector): Connector {
-  const type = context.types.find((candidate) => candidate.type === record.type);
+  const type = connectorTypes.find((candidate) => candidate.type === record.type);
   return {
     name: record.name,
     type: record.type,
