@@ -168,7 +168,9 @@ describe.each(GENERATIONS)('a %s client', (generation) => {
 
   test.each([
     ['list_connector_types', { type: 'mongo' }, 'invalid_config'],
-    ['register_connector', { name: 'shop', type: 'postgresql', config: {} }, 'invalid_config'],
+    ['register_connector', { name: 'shop', type: 'postgresql', config: {} }, 'connector_exists'],
+    ['register_connector', { name: 'b', type: 'postgresql', config: { hots: 'x' } }, 'invalid_config'],
+    ['register_connector', { name: 'B', type: 'postgresql', config: {} }, 'invalid_config'],
     ['register_connector', { name: 'b', type: 'postgresql', config: {}, tset: true }, 'invalid_config'],
     ['list_connectors', { limit: 0 }, 'invalid_config'],
     ['get_connector', { connector: 'shpo' }, 'connector_not_found'],
