@@ -51,12 +51,15 @@ export function cursorCandidates(
     .map(({ column }) => ({ column: column.name, reasons: reasons(column), risks: risks(column, table) }));
 }
 
-/** The cursor to suggest: one that follows changes; or, for rows without a key, one that follows new rows. Null: read it whole. */
+/**
+ * The cursor to suggest: one that follows changes where a key can merge them; for rows that have no key and no
+ * sign of ever changing, one that follows new rows. Null: reading it whole is slower and never wrong.
+ */
 export function suggestedCursor(columns: readonly ColumnFacts[], key: readonly string[]): string | null {
   const usable = columns.filter(({ nullShare }) => (nullShare ?? 0) < 1);
   const follows = usable.find((column) => candidateScore(column) === 3);
-  if (follows) return follows.name;
-  return key.length > 0 ? null : (usable.find((column) => candidateScore(column) === 2)?.name ?? null);
+  if (key.length > 0 || follows) return key.length > 0 ? (follows?.name ?? null) : null;
+  return usable.find((column) => candidateScore(column) === 2)?.name ?? null;
 }
 
 function reasons(column: ColumnFacts): readonly string[] {

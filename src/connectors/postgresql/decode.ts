@@ -25,12 +25,12 @@ export const int4: Decoder = (b, o) => b.readInt32BE(o);
 export const oid: Decoder = (b, o) => b.readUInt32BE(o);
 export const bool: Decoder = (b, o) => b[o] === 1;
 
-/** A number while it is safe, else a bigint: the high word tells which. */
+/** A number while it is safe, else a bigint: the high word tells, but for -2^53. */
 export const int8: Decoder = (b, o) => {
   const high = b.readInt32BE(o);
-  return high >= -2_097_151 && high <= 2_097_151
-    ? high * 4_294_967_296 + b.readUInt32BE(o + 4)
-    : b.readBigInt64BE(o);
+  if (high > 2_097_151 || high < -2_097_152) return b.readBigInt64BE(o);
+  const value = high * 4_294_967_296 + b.readUInt32BE(o + 4);
+  return value === -9_007_199_254_740_992 ? BigInt(value) : value;
 };
 
 export const float8: Decoder = (b, o) => floatForm(b.readDoubleBE(o));

@@ -99,7 +99,8 @@ const beginSql = `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL ap
 
 /**
  * The first statement of the snapshot: it locks the table against changes of its columns, refuses whatever is not
- * one SELECT (the same words go into COPY later, where nothing would), and shows the types that will come.
+ * one SELECT (the same words go into COPY later, where nothing would), and shows the types that will come: of a
+ * domain, what it stands on.
  */
 async function holdShape(session: Session, plan: ReadPlan, signal: AbortSignal): Promise<void> {
   const list = plan.columns.map((column) => column.ref).join(', ');
@@ -112,7 +113,7 @@ async function holdShape(session: Session, plan: ReadPlan, signal: AbortSignal):
     throw error;
   }
   for (const [i, column] of plan.columns.entries()) {
-    if (fields[i]?.type !== column.type)
+    if (fields[i]?.type !== column.base)
       throw schemaChanged(`column "${plain(column.name, 63)}" has another type`);
   }
 }
