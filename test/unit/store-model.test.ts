@@ -21,11 +21,11 @@ test('the run queue behaves as its model', async () => {
         steps += 1;
       }
     }),
-    { numRuns: 200 },
+    { numRuns: 120 },
   );
   // A model whose actions find nothing to act on would agree with anything.
-  expect(steps).toBeGreaterThan(8_000);
-  expect(zombies).toBeGreaterThan(500);
+  expect(steps).toBeGreaterThan(4_500);
+  expect(zombies).toBeGreaterThan(250);
 }, 120_000);
 
 const NAMES = ['a', 'b', 'c'] as const;
