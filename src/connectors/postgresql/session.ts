@@ -117,6 +117,8 @@ export class Session {
     this.version = Number(shown.rows[0]?.num ?? 0);
     this.serverVersion = shown.rows[0]?.version ?? '';
     this.serverEncoding = shown.rows[0]?.encoding ?? '';
+    // Such a server knows nothing of its texts and refuses to call them UTF-8: they come as the bytes they are.
+    if (this.serverEncoding === 'SQL_ASCII') await this.#client.query("SET client_encoding = 'SQL_ASCII'");
     // Before 12 the shortest exact form of a float had to be asked for with 3; it printed 17 digits then.
     if (this.version < 120_000) await this.#client.query('SET extra_float_digits = 3');
   }
