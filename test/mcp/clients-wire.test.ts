@@ -35,10 +35,7 @@ describe('stdout', () => {
       '{"jsonrpc":"2.0","id":3,"method":"no/such/method"}',
       '{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"get_connector","arguments":{"connector":"nope"}}}',
     ]);
-    const frames = stdout
-      .trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line) as { jsonrpc: string; id: number });
+    const frames = framesOf(stdout);
     expect(frames.every((frame) => frame.jsonrpc === '2.0')).toBe(true);
     expect(frames.map((frame) => frame.id).sort()).toEqual([1, 2, 3, 4]);
     expect(code).toBe(0);
@@ -113,6 +110,34 @@ describe('starting', () => {
   });
 });
 
+describe('leaving', () => {
+  test('takes under 2 s although a run is under way and a request waits for it', async () => {
+    await using database = await freshDatabase();
+    const child = spawn(process.execPath, [main, '--data-dir', join(folder, 'leave')], { stdio: 'pipe' });
+    const exited = once(child, 'exit') as Promise<[number | null, string | null]>;
+    let said = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    const call = (id: number, name: string, args: object): void => {
+      const params = { name, arguments: args, _meta: { progressToken: id } };
+      child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params })}\n`);
+    };
+    child.stdin.write(`${initialize}\n`);
+    const streams = [{ name: 'rows', query: SLOW, mode: 'replace' }];
+    call(2, 'register_connector', { name: 'slow', type: 'postgresql', config: database.config, streams });
+    await until(async () => said.includes('"id":2'));
+    call(3, 'sync_connector', { connector: 'slow', wait_seconds: 25 });
+    await until(async () => said.includes('slow: running'));
+
+    const left = performance.now();
+    child.stdin.end();
+    expect(await exited).toEqual([0, null]);
+    expect(performance.now() - left).toBeLessThan(2_000);
+    expect(framesOf(said).map((frame) => frame.id)).not.toContain(3);
+  });
+});
+
 describe.each(GENERATIONS)('a %s client and a slow source', (generation) => {
   let database: TestDatabase;
 
@@ -123,12 +148,11 @@ describe.each(GENERATIONS)('a %s client and a slow source', (generation) => {
 
   test('hears progress; a cancelled request stops the waiting and not the run; cancel_run stops the run', async () => {
     await using client = await connectMillrace({ generation, dataDir: join(folder, `slow-${generation}`) });
-    const slow = 'select g as id, pg_sleep(0.005)::text as slept from generate_series(1, 20000) g';
     await client.must('register_connector', {
       name: 'slow',
       type: 'postgresql',
       config: database.config,
-      streams: [{ name: 'rows', query: slow, mode: 'replace' }],
+      streams: [{ name: 'rows', query: SLOW, mode: 'replace' }],
     });
     const heard: Progress[] = [];
     const giveUp = new AbortController();
@@ -169,12 +193,26 @@ describe.each(GENERATIONS)('a %s client and a slow source', (generation) => {
   });
 });
 
+const SLOW = 'select g as id, pg_sleep(0.005)::text as slept from generate_series(1, 20000) g';
+
 const initialize = JSON.stringify({
   jsonrpc: '2.0',
   id: 1,
   method: 'initialize',
   params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'wire', version: '1' } },
 });
+
+interface Frame {
+  readonly jsonrpc: string;
+  readonly id?: number;
+}
+
+function framesOf(stdout: string): readonly Frame[] {
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Frame);
+}
 
 /** Sends lines, ends stdin at once, and waits for the process to go. */
 async function piped(

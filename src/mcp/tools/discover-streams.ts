@@ -20,7 +20,7 @@ export const discoverStreams = defineTool({
     'Lists tables and views at the source with columns, keys, row estimates and columns fit as cursor, with their risks. Each has suggested: a stream ready for add_streams of update_connector. With many tables use search. For tables already landed use describe_data.',
   input: z.strictObject({
     connector: connectorArgument,
-    search: z.string().max(200).optional().describe('Part of schema or table name, e.g. "order"'),
+    search: z.string().max(200).optional().describe('Part of a name, e.g. "order"'),
     limit: limitArgument(100, preset),
     cursor: cursorArgument,
   }),

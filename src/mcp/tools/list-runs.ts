@@ -12,7 +12,7 @@ export const listRuns = defineTool({
   input: z.strictObject({
     connector: z.string().max(100).optional().describe('e.g. "shop"'),
     status: z.enum(RUN_STATUSES).optional(),
-    since: z.string().max(40).optional().describe('Queued at or after, e.g. "2026-11-01T00:00:00Z"'),
+    since: z.string().max(40).optional().describe('e.g. "2026-11-01T00:00:00Z"'),
     limit: limitArgument(100, preset),
     cursor: cursorArgument,
   }),

@@ -27,7 +27,7 @@ export const registerConnector = defineTool({
     schedule: z.string().max(100).optional().describe('Cron, e.g. "*/15 * * * *"'),
     timezone: z.string().max(60).optional().describe('e.g. "Europe/Berlin"; default UTC'),
     enabled: z.boolean().optional().describe('Default true'),
-    description: z.string().max(500).optional().describe('e.g. "Web shop, read replica"'),
+    description: z.string().max(500).optional().describe('e.g. "Web shop"'),
     test: z.boolean().optional().describe('Test it at once (default true)'),
   }),
   output: z.object({
