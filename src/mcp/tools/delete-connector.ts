@@ -10,7 +10,7 @@ export const deleteConnector = defineTool({
   input: z.strictObject({
     connector: connectorArgument,
     keep_data: z.boolean().optional().describe('false also drops its landed tables (default true)'),
-    confirmation: z.string().max(200).optional().describe('Token of the plan, valid ten minutes'),
+    confirmation: z.string().max(200).optional().describe('Token of the plan'),
   }),
   output: z.object({
     connector: z.string(),

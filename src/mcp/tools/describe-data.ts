@@ -8,7 +8,7 @@ export const describeData = defineTool({
   description:
     'Lists the landed tables with columns, row counts and time of the last sync. Call it before query_data. For tables at the source use discover_streams.',
   input: z.strictObject({
-    table: z.string().max(200).optional().describe('One table, e.g. "shop__orders"'),
+    table: z.string().max(200).optional().describe('e.g. "shop__orders"'),
   }),
   output: z.object({
     tables: z.array(

@@ -12,9 +12,7 @@ export const updateConnector = defineTool({
   listed: z.strictObject({
     connector: connectorArgument,
     config: z.record(z.string(), z.unknown()).optional().describe('e.g. {"host":"db2.example.com"}'),
-    add_streams: streamObjects
-      .optional()
-      .describe('As in register_connector'),
+    add_streams: streamObjects.optional().describe('As in register_connector'),
     remove_streams: z.array(z.string().max(63)).max(1_000).optional().describe('e.g. ["orders"]'),
     streams: streamObjects.optional().describe('Replaces all streams'),
     schedule: z.string().max(100).optional().describe('Cron; "" removes it'),
