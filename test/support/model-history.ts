@@ -231,6 +231,7 @@ function createSystem(history: History, source: ModelSource, setting: Setting): 
           runId: `r${process.epoch}`,
           epoch: process.epoch,
           rebuild,
+          definition: 'public.rows',
         }),
       );
       if (writer === null) return;

@@ -202,9 +202,9 @@ function batch(rows: readonly ModelRow[], position: Position): Batch {
   };
 }
 
-/** Bytes have no exact form in a text column: such a row becomes a reject. */
+/** An integer beyond 64 bits has no place in SQLite: such a row becomes a reject. */
 function landedForm(row: ModelRow): Value {
-  return row.bad ? new Uint8Array([row.version & 0xff]) : `v${row.version}`;
+  return row.bad ? 2n ** 70n : `v${row.version}`;
 }
 
 function* slices<T>(items: readonly T[], size: number): Generator<readonly T[]> {
