@@ -17,7 +17,7 @@ export type QueryRequest =
 
 export type QueryOutcome =
   | Omit<QueryResult, 'elapsed_ms'>
-  | { readonly refused: string }
+  | { readonly refused: string; readonly hint?: string }
   | { readonly sqlError: string; readonly names: readonly string[] };
 
 export type QueryAnswer =
@@ -31,7 +31,10 @@ type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
 
 /** Processes that can be killed. Each does one thing at a time; an idle one is kept for a while. */
 export interface QueryProcesses extends AsyncDisposable {
-  /** Throws `query_timeout` after `timeoutMs`, `cancelled` when the signal fires; either way the process is gone. */
+  /**
+   * Throws `query_timeout` after `timeoutMs` (waiting for a turn may take as long again) and `cancelled` when the
+   * signal fires; either way the process is gone.
+   */
   ask(
     request: WithoutId<QueryRequest>,
     timeoutMs: number,
@@ -41,19 +44,19 @@ export interface QueryProcesses extends AsyncDisposable {
 
 /** One process answers in 2 ms when warm and takes some 40 ms to start. */
 const idleMs = 60_000;
-/** More queries than this wait for their turn: each holds up to 256 MB. */
+/** More queries than this wait for their turn: each may hold what `query-watch.ts` allows. */
 const processesMax = 2;
 
 export function createQueryProcesses(): QueryProcesses {
-  const idle: ChildProcess[] = [];
+  const idle: { readonly child: ChildProcess; readonly timer: NodeJS.Timeout }[] = [];
   const all = new Set<ChildProcess>();
-  const waiting: (() => void)[] = [];
-  let busy = 0;
+  const turns = createTurns(processesMax);
   let lastId = 0;
+  let closed = false;
 
   const start = (): ChildProcess => {
     const file = import.meta.url.endsWith('.ts') ? './query-worker.ts' : './query-worker.js';
-    const child = fork(fileURLToPath(new URL(file, import.meta.url)), {
+    const child = fork(fileURLToPath(new URL(file, import.meta.url)), [String(process.pid)], {
       // Nothing of ours is for it to see: no secrets, no options. Its stdout is not MCP's.
       env:
         process.env['NODE_V8_COVERAGE'] === undefined
@@ -69,53 +72,104 @@ export function createQueryProcesses(): QueryProcesses {
   };
 
   const rest = (child: ChildProcess): void => {
-    if (!child.connected) return;
+    if (closed || !child.connected) {
+      leave(child);
+      return;
+    }
     child.unref();
     child.channel?.unref();
-    idle.push(child);
-    setTimeout(() => {
-      const at = idle.indexOf(child);
-      if (at < 0) return;
-      idle.splice(at, 1);
-      child.kill('SIGKILL');
+    const timer = setTimeout(() => {
+      const at = idle.findIndex((one) => one.timer === timer);
+      if (at >= 0) idle.splice(at, 1);
+      leave(child);
     }, idleMs).unref();
+    idle.push({ child, timer });
   };
 
-  const takeTurn = async (): Promise<void> => {
-    if (busy >= processesMax) await new Promise<void>((resolve) => waiting.push(resolve));
-    else busy += 1;
-  };
-  const giveTurn = (): void => {
-    const next = waiting.shift();
-    if (next === undefined) busy -= 1;
-    else next();
+  const take = (): ChildProcess => {
+    for (let one = idle.pop(); one !== undefined; one = idle.pop()) {
+      clearTimeout(one.timer);
+      if (!one.child.connected) continue;
+      one.child.ref();
+      one.child.channel?.ref();
+      return one.child;
+    }
+    return start();
   };
 
   return {
     async ask(request, timeoutMs, signal) {
-      await takeTurn();
-      let child = idle.pop();
-      while (child !== undefined && !child.connected) child = idle.pop();
-      child ??= start();
-      child.ref();
-      child.channel?.ref();
-      lastId += 1;
+      const limits = { timeoutMs, ...(signal === undefined ? {} : { signal }) };
+      await turns.take(limits);
+      let child: ChildProcess | undefined;
       try {
-        const answer = await exchange(child, { ...request, id: lastId } as QueryRequest, {
-          timeoutMs,
-          ...(signal === undefined ? {} : { signal }),
-        });
+        if (closed) throw stopped();
+        child = take();
+        lastId += 1;
+        const answer = await exchange(child, { ...request, id: lastId } as QueryRequest, limits);
         rest(child);
         return answer;
       } catch (error) {
-        child.kill('SIGKILL');
+        child?.kill('SIGKILL');
         throw error;
       } finally {
-        giveTurn();
+        turns.give();
       }
     },
     async [Symbol.asyncDispose]() {
+      closed = true;
+      for (const { child, timer } of idle.splice(0)) {
+        clearTimeout(timer);
+        all.delete(child);
+        leave(child);
+      }
       for (const child of all) child.kill('SIGKILL');
+    },
+  };
+}
+
+/** An idle process ends by itself when nobody can ask it any more. */
+function leave(child: ChildProcess): void {
+  if (child.connected) child.disconnect();
+}
+
+interface Limits {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+interface Turns {
+  /** Waits until one of the places is free; throws `query_timeout` and `cancelled`, and holds none then. */
+  take(limits: Limits): Promise<void>;
+  give(): void;
+}
+
+function createTurns(places: number): Turns {
+  const waiting: (() => void)[] = [];
+  let free = places;
+  return {
+    async take({ timeoutMs, signal }) {
+      if (signal?.aborted === true) throw stopped();
+      if (free > 0) {
+        free -= 1;
+        return;
+      }
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const onAbort = (): void => reject(stopped());
+      const timer = setTimeout(() => reject(noTurn(timeoutMs)), timeoutMs);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      waiting.push(resolve);
+      await promise.finally(() => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
+        const at = waiting.indexOf(resolve);
+        if (at >= 0) waiting.splice(at, 1);
+      });
+    },
+    give() {
+      const next = waiting.shift();
+      if (next === undefined) free += 1;
+      else next();
     },
   };
 }
@@ -123,7 +177,7 @@ export function createQueryProcesses(): QueryProcesses {
 function exchange(
   child: ChildProcess,
   request: QueryRequest,
-  limits: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+  limits: Limits,
 ): Promise<QueryOutcome | string | null> {
   const { promise, resolve, reject } = Promise.withResolvers<QueryOutcome | string | null>();
   const onMessage = (answer: QueryAnswer): void => {
@@ -131,11 +185,8 @@ function exchange(
     if ('failure' in answer) reject(failed(answer.failure));
     else resolve(answer.result);
   };
-  const onExit = (): void => reject(outOfMemory());
-  const onAbort = (): void =>
-    reject(
-      new MillraceError('cancelled', 'The query was stopped on request.', { hint: 'Call query_data again.' }),
-    );
+  const onExit = (): void => reject(tookTooMuch());
+  const onAbort = (): void => reject(stopped());
   const timer = setTimeout(() => reject(tooSlow(limits.timeoutMs)), limits.timeoutMs);
   child.on('message', onMessage);
   child.once('exit', onExit);
@@ -160,10 +211,29 @@ function tooSlow(timeoutMs: number): MillraceError {
   });
 }
 
-function outOfMemory(): MillraceError {
-  return new MillraceError('query_rejected', 'The query needed more memory than it may have.', {
-    hint: 'Ask for less: filter with WHERE, aggregate, or select fewer and smaller columns.',
+function noTurn(timeoutMs: number): MillraceError {
+  return new MillraceError(
+    'query_timeout',
+    `Other queries took the whole ${timeoutMs / 1000} s in which this one could have begun.`,
+    { hint: `Call query_data again when they are done: ${processesMax} queries run at a time.` },
+  );
+}
+
+function stopped(): MillraceError {
+  return new MillraceError('cancelled', 'The query was stopped on request.', {
+    hint: 'Call query_data again.',
   });
+}
+
+/** The process ended without an answer: its watcher ended it, or the system did for want of memory. */
+function tookTooMuch(): MillraceError {
+  return new MillraceError(
+    'query_rejected',
+    'The query needed more memory or temporary disk than it may have.',
+    {
+      hint: 'Ask for less: filter with WHERE, aggregate, or select fewer and smaller columns before sorting.',
+    },
+  );
 }
 
 function failed({

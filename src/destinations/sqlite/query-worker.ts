@@ -3,13 +3,23 @@
  * It knows one file, which it opens read-only; it cannot see the store, and its environment is empty.
  */
 
-import { codeOf, type Database, openForReading, openForWriting } from './driver.ts';
+import { Worker } from 'node:worker_threads';
+import { codeOf, type Database, guarded, isAboutOneRow, openForReading, openForWriting } from './driver.ts';
 import { quote } from './layout.ts';
-import type { QueryAnswer, QueryRequest } from './query-process.ts';
+import type { QueryAnswer, QueryOutcome, QueryRequest } from './query-process.ts';
 import { shapeRows } from './query-rows.ts';
 import { isReadQuery } from './read-query.ts';
 
+// Sees what this thread cannot while it is inside a statement: its memory, its disk, the end of who asked.
+const watcher = import.meta.url.endsWith('.ts') ? './query-watch.ts' : './query-watch.js';
+const watch = new Worker(new URL(watcher, import.meta.url), {
+  workerData: { asker: Number(process.argv[2]) },
+  resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 },
+});
+watch.unref();
+
 process.on('message', (request: QueryRequest) => {
+  watch.postMessage(request.do === 'query');
   process.send?.(answer(request));
 });
 process.on('disconnect', () => process.exit(0));
@@ -40,20 +50,25 @@ function answer(request: QueryRequest): QueryAnswer {
   }
 }
 
-function query(request: Extract<QueryRequest, { do: 'query' }>) {
+function query(request: Extract<QueryRequest, { do: 'query' }>): QueryOutcome {
   const refusal = isReadQuery(request.sql);
   if (refusal !== null) return { refused: refusal };
   const db = openForReading(request.file);
   if (db === null) return { refused: 'Nothing has landed yet: run sync_connector first.' };
   try {
     db.pragma('trusted_schema = OFF');
-    db.pragma('hard_heap_limit = 268435456');
-    db.pragma('temp_store = MEMORY');
+    db.pragma('cell_size_check = ON');
     const statement = db.prepare(request.sql);
     if (!statement.reader || !statement.readonly)
       return { refused: 'Only one SELECT (or WITH … SELECT) may run here.' };
     return shapeRows(statement.safeIntegers().raw(), request.caps);
   } catch (error) {
+    // The rest is wrong with the file, not with the query.
+    if (codeOf(error) !== 'SQLITE_ERROR' && !isAboutOneRow(error)) {
+      return guarded(request.file, () => {
+        throw error;
+      });
+    }
     return { sqlError: error instanceof Error ? error.message : String(error), names: names(db) };
   } finally {
     db.close();

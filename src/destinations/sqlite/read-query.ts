@@ -14,11 +14,15 @@ const refusals: readonly { readonly word: RegExp; readonly why: string }[] = [
 
 /** Null when it looks like one query; else why not, with what to do instead. */
 export function isReadQuery(sql: string): string | null {
-  const text = withoutComments(sql).trim();
+  // The library hands SQLite a C string: what stands behind a NUL would be checked and not run, or run and not checked.
+  if (sql.includes('\0')) return 'There is a NUL character in the SQL.';
+  const all = withoutComments(sql).trim();
+  // EXPLAIN compiles what it explains, and some PRAGMAs take effect while they are compiled.
+  const text = all.replace(/^explain(\s+query\s+plan)?\b/i, '').trim();
   if (text === '') return 'There is no SQL in this call: give one SELECT.';
   const refusal = refusals.find(({ word }) => word.test(text));
   if (refusal !== undefined) return refusal.why;
-  if (!/^(select|with|values|explain)\b|^\(/i.test(text))
+  if (!/^(select|with|values)\b/i.test(text))
     return "Only one SELECT (or WITH … SELECT) may run here, in SQLite's dialect.";
   if (/\b(load_extension|readfile|writefile|edit|fts3_tokenizer)\s*\(/i.test(withoutStrings(text)))
     return 'That function is not allowed here.';

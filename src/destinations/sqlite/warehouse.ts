@@ -32,7 +32,7 @@ export function openSqliteWarehouse(file: string): Warehouse {
         caps.timeoutMs,
         signal,
       )) as QueryOutcome;
-      if ('refused' in outcome) throw refused(outcome.refused);
+      if ('refused' in outcome) throw refused(outcome);
       if ('sqlError' in outcome) throw wrong(outcome.sqlError, outcome.names);
       return { ...outcome, elapsed_ms: Math.round(performance.now() - begun) };
     },
@@ -52,16 +52,25 @@ function sizeOf(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-function refused(why: string): MillraceError {
-  return new MillraceError('query_rejected', why, {
-    hint: "Write one SELECT in SQLite's dialect, e.g. SELECT count(*) FROM shop__orders; describe_data shows the tables.",
+function refused({ refused, hint }: { readonly refused: string; readonly hint?: string }): MillraceError {
+  return new MillraceError('query_rejected', refused, {
+    hint:
+      hint ??
+      "Write one SELECT in SQLite's dialect, e.g. SELECT count(*) FROM shop__orders; describe_data shows the tables.",
     nextActions: [{ tool: 'describe_data', arguments: {}, why: 'shows tables and columns' }],
   });
 }
 
+/** SQLite's own words where they mean little to who wrote the query. */
+function plainly(message: string): string {
+  if (message === 'string or blob too big') return 'a value of the result is too large for SQLite';
+  if (message.includes('parameter')) return 'the SQL has a parameter (?, :name) and nothing fills it';
+  return `SQLite: ${message.slice(0, 300)}`;
+}
+
 function wrong(message: string, names: readonly string[]): MillraceError {
   const missing = /no such (?:column|table): (.+)$/.exec(message)?.[1]?.split('.').at(-1);
-  return new MillraceError('query_rejected', `SQLite: ${message.slice(0, 300)}`, {
+  return new MillraceError('query_rejected', plainly(message), {
     hint:
       missing === undefined
         ? "Correct the SQL (SQLite's dialect) and call again."
