@@ -10,7 +10,10 @@ import { validate } from '../../src/core/validate.ts';
 
 describe('errors', () => {
   it('cross a thread as plain data and come back the same', () => {
-    const error = new MillraceError('auth_failed', 'refused', { hint: 'mend it', nextActions: [{ tool: 'test_connector', arguments: {}, why: 'see' }] });
+    const error = new MillraceError('auth_failed', 'refused', {
+      hint: 'mend it',
+      nextActions: [{ tool: 'test_connector', arguments: {}, why: 'see' }],
+    });
     const view = structuredClone(error.toView());
     expect(MillraceError.fromView(view).toView()).toEqual(error.toView());
     expect(view).toMatchObject({ code: 'auth_failed', retryable: false, who: 'person' });
@@ -46,8 +49,12 @@ describe('validate', () => {
   const schema = z.strictObject({ host: z.string(), nested: z.strictObject({ min: z.number() }).optional() });
 
   it('names the place and the nearest key', () => {
-    expect(() => validate(schema, { hots: 'x' }, 'The config')).toThrow(/unknown option "hots" \(Did you mean "host"\?\)/);
-    expect(() => validate(schema, { host: 'x', nested: { mni: 1, min: 1 } }, 'The config')).toThrow(/"nested.mni" \(Did you mean "min"\?\)/);
+    expect(() => validate(schema, { hots: 'x' }, 'The config')).toThrow(
+      /unknown option "hots" \(Did you mean "host"\?\)/,
+    );
+    expect(() => validate(schema, { host: 'x', nested: { mni: 1, min: 1 } }, 'The config')).toThrow(
+      /"nested.mni" \(Did you mean "min"\?\)/,
+    );
     expect(() => validate(schema, { host: 1 }, 'The config')).toThrow(/host: /);
   });
 
@@ -59,11 +66,15 @@ describe('validate', () => {
 describe('backoff', () => {
   it('lies between zero and an exponentially growing ceiling that is capped', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 200 }), fc.double({ min: 0, max: 0.999999, noNaN: true }), (attempt, random) => {
-        const delay = backoffMs(attempt, [1_000, 60_000], () => random);
-        expect(delay).toBeGreaterThanOrEqual(0);
-        expect(delay).toBeLessThanOrEqual(Math.min(60_000, 1_000 * 2 ** (attempt - 1)));
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 200 }),
+        fc.double({ min: 0, max: 0.999999, noNaN: true }),
+        (attempt, random) => {
+          const delay = backoffMs(attempt, [1_000, 60_000], () => random);
+          expect(delay).toBeGreaterThanOrEqual(0);
+          expect(delay).toBeLessThanOrEqual(Math.min(60_000, 1_000 * 2 ** (attempt - 1)));
+        },
+      ),
     );
   });
 });
@@ -99,9 +110,22 @@ describe('schemas', () => {
   });
 
   it('turn the earlier shape into one stream', () => {
-    const given = registerSchema.parse({ name: 'shop', type: 'postgresql', config: {}, table: 'public."Order Items"', incremental: true, timestamp_column: 'updated_at' });
-    expect(earlierStream(given)).toEqual({ name: 'order_items', table: 'public."Order Items"', cursor: 'updated_at' });
-    expect(earlierStream({ name: 'shop', table: '2024', incremental: false, timestamp_column: 't' })).toEqual({ name: 'rows', table: '2024', mode: 'replace' });
+    const given = registerSchema.parse({
+      name: 'shop',
+      type: 'postgresql',
+      config: {},
+      table: 'public."Order Items"',
+      incremental: true,
+      timestamp_column: 'updated_at',
+    });
+    expect(earlierStream(given)).toEqual({
+      name: 'order_items',
+      table: 'public."Order Items"',
+      cursor: 'updated_at',
+    });
+    expect(earlierStream({ name: 'shop', table: '2024', incremental: false, timestamp_column: 't' })).toEqual(
+      { name: 'rows', table: '2024', mode: 'replace' },
+    );
     expect(earlierStream({ name: 'shop', query: 'select 1' })).toEqual({ name: 'rows', query: 'select 1' });
     expect(earlierStream({ name: 'shop' })).toBeNull();
   });
