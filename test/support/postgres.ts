@@ -64,12 +64,14 @@ export async function freshDatabase(): Promise<TestDatabase> {
   const name = `t_${randomBytes(6).toString('hex')}`;
   await asAdmin(server, `CREATE DATABASE ${name}`);
   const pool = new pg.Pool({ ...server, database: name, max: 10 });
-  // A dropped or restarted server ends idle clients; the test that did it knows.
+  // A dropped database or restarted server ends clients, idle or not; the test that did it knows.
   pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
   const roles: string[] = [];
   const drop = async (): Promise<void> => {
     if (pool.ended) return;
-    await pool.end();
+    // Not waited for: a test that failed may hold a client, whose session ends with the database.
+    void pool.end();
     await asAdmin(server, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
     for (const role of roles) await asAdmin(server, `DROP ROLE IF EXISTS ${role}`);
   };
