@@ -4,7 +4,7 @@ import type { CommandLine } from './options.ts';
 import { type Environment, version } from './program.ts';
 
 /** Everything has to be over this long after the client left: clients kill what lingers, and count it as a crash. */
-const leaveMs = 1_800;
+const leaveMs = 1_500;
 
 /**
  * MCP over stdio until the client closes stdin or asks the process to stop. A sync that is under way ends at its
@@ -15,7 +15,12 @@ export async function stdio(line: CommandLine, env: Environment): Promise<number
   const { promise: asked, resolve: leave } = Promise.withResolvers<void>();
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => leave());
   process.stdout.on('error', () => leave());
-  const served = serveMcpStdio({ services: app.services, version: version(), readOnly: app.config.readOnly });
+  const served = serveMcpStdio({
+    services: app.services,
+    version: version(),
+    readOnly: app.config.readOnly,
+    logger: app.log,
+  });
   app
     .startBackground()
     .catch((error: unknown) =>

@@ -6,7 +6,7 @@ import type { Stream } from './model.ts';
 const NAME = /^[a-z][a-z0-9_]{0,47}$/;
 const nameMessage = 'lower-case letters, digits and "_", beginning with a letter, at most 48 characters';
 
-export const connectorName = z.string().regex(NAME, nameMessage);
+const connectorName = z.string().regex(NAME, nameMessage);
 
 const columnName = z.string().min(1).max(255);
 
@@ -43,7 +43,7 @@ export const streamSchema = z
   }) as unknown as z.ZodType<Stream>;
 
 /** The Connector of the contract; `streams` may be left out while looking around. */
-export const connectorShape = {
+const connectorShape = {
   name: connectorName,
   type: z.string().min(1).max(40),
   config: z.record(z.string(), z.unknown()),

@@ -44,6 +44,7 @@ const heartbeatMs = 400;
 /** How often an idle process looks for runs that another one queued. */
 const pollMs = 1_000;
 
+/** A runner over the store's queue; idle until `start`. Closing it hands runs under way back to the queue. */
 export function createRunner(parts: RunnerParts): Runner {
   const holder = `${hostname()}:${process.pid}:${Math.floor(parts.random() * 1e9).toString(36)}`;
   const held = new Map<string, AbortController>();

@@ -25,6 +25,7 @@ const idleMs = 60_000;
  */
 const resourceLimits = { maxYoungGenerationSizeMb: 8 };
 
+/** Threads for jobs; at most `idle` of them are kept warm for the next one. */
 export function createThreads(options: { readonly idle: number }): Threads {
   const idle: Thread[] = [];
   const busy = new Set<Thread>();

@@ -10,6 +10,7 @@ import { createDeletions } from './deletions.ts';
 import { healthOf } from './health.ts';
 import type { ConnectorService } from './services.ts';
 
+/** Registering, changing, looking at and deleting connectors. */
 export function createConnectorService(context: Context): ConnectorService {
   const { connectors, runs, warehouse } = context;
   const deletions = createDeletions(context);

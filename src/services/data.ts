@@ -3,6 +3,7 @@ import { suggestion } from '../core/nearest.ts';
 import type { Context } from './context.ts';
 import type { DataService } from './services.ts';
 
+/** What has landed: its tables, and questions about them. */
 export function createDataService(context: Context): DataService {
   const { warehouse, settings } = context;
   return {

@@ -6,6 +6,7 @@ import type { Health, HealthReport, HealthService } from './services.ts';
 /** Below this much free space a sync may fail at any time. */
 const lowDiskBytes = 512 * 1024 * 1024;
 
+/** How everything is, in one word first. */
 export function createHealthService(context: Context): HealthService {
   return {
     async get() {

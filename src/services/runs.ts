@@ -14,6 +14,7 @@ export function hasEnded(run: Run): boolean {
   return ended.has(run.status);
 }
 
+/** Starting, following and stopping runs. */
 export function createRunService(context: Context): RunService {
   const { runs, runner } = context;
 

@@ -10,6 +10,7 @@ import type { Preview, StreamService } from './services.ts';
 /** A previewed cell shows at most this many characters: it is a look, not a transfer. */
 const cellChars = 200;
 
+/** What there is at the source, and how it would land. */
 export function createStreamService(context: Context): StreamService {
   return {
     async discover(request, signal) {

@@ -21,6 +21,7 @@ export interface Deletions {
 /** So few missing rows are believed whatever share of the table they are. */
 const believed = 100;
 
+/** The deletions of one stream in one run; the table must exist. */
 export function createDeletions(
   db: Database,
   { layout, runId }: { readonly layout: Layout; readonly runId: string },

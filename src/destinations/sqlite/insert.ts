@@ -221,7 +221,7 @@ function reasonOf(error: unknown): string {
 }
 
 /** A row as JSON text, for people to look at and for replaying: bytes as `\x…`, big integers with all their digits. */
-export function rowText(columns: readonly string[], row: readonly Value[]): string {
+function rowText(columns: readonly string[], row: readonly Value[]): string {
   const parts = columns.map((name, index) => `${JSON.stringify(name)}:${valueText(row[index] ?? null)}`);
   const text = `{${parts.join(',')}}`;
   return text.length <= rejectChars ? text : `${text.slice(0, rejectChars)}… (${text.length} characters)`;

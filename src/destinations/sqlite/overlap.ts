@@ -22,6 +22,7 @@ const earlier = 0;
 const current = 1;
 const built = 2;
 
+/** The overlap of one stream; called inside a transaction. `building`: for a table that is built aside. */
 export function createOverlap(
   db: Database,
   owner: { readonly connector: string; readonly stream: string },

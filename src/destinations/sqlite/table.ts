@@ -21,7 +21,7 @@ export interface Prepared {
 }
 
 /** Columns of a landed stream from the catalogue, in table order; empty when it has not landed. */
-export function landedColumns(db: Database, connector: string, stream: string): readonly LandedColumn[] {
+function landedColumns(db: Database, connector: string, stream: string): readonly LandedColumn[] {
   const rows = db
     .prepare(
       'SELECT name, landed_as, storage, type, source_type, dropped FROM _millrace_columns WHERE connector = ? AND stream = ? ORDER BY position',

@@ -299,7 +299,8 @@ function keyOf({ stream }: WriterRequest): readonly string[] {
   return stream.mode === 'append' ? [] : stream.primaryKey;
 }
 
-export function hasTable(db: Database, table: string): boolean {
+/** True when the file has a table of that name. */
+function hasTable(db: Database, table: string): boolean {
   return db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").get(table) !== undefined;
 }
 
