@@ -1,0 +1,305 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type pg from 'pg';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { startEmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
+import type { Source } from '../../src/connectors/connector.ts';
+import type { Guard } from '../../src/connectors/postgresql/guard.ts';
+import type { Stream } from '../../src/core/model.ts';
+import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
+import { openSource, readAll } from './postgresql-support.ts';
+
+let database: TestDatabase;
+let source: Source;
+const open = new Set<pg.PoolClient>();
+
+beforeAll(async () => {
+  database = await freshDatabase();
+  source = openSource(database.config);
+});
+
+afterEach(async () => {
+  for (const client of open) {
+    await client.query('ROLLBACK');
+    client.release();
+  }
+  open.clear();
+});
+
+afterAll(async () => {
+  await source[Symbol.asyncDispose]();
+  await database.drop();
+});
+
+/** A transaction left open after these statements. */
+async function begin(sql: string): Promise<pg.PoolClient> {
+  const client = await database.pool.connect();
+  open.add(client);
+  await client.query(`BEGIN; ${sql}`);
+  return client;
+}
+
+async function end(client: pg.PoolClient, how: string): Promise<void> {
+  await client.query(how);
+  open.delete(client);
+  client.release();
+}
+
+const ids = (rows: readonly (readonly unknown[])[]): readonly unknown[] => rows.map(([id]) => id).toSorted();
+const markOf = (cursor: string): unknown => (JSON.parse(cursor) as { mark: unknown }).mark;
+
+/** What tools do that lose rows: settle on the greatest value seen. */
+const noGuard: Guard = async ({ session, shape, cursor, lookback }) => {
+  const [row] = await session.query(`SELECT max(${cursor.ref})::text FROM ${shape.from}`);
+  return { bound: { mark: row?.[0] ?? null, held: [] }, guard: 'off', warnings: [], lookback };
+};
+
+const kinds = [
+  { name: 'timestamptz', column: 'timestamptz NOT NULL DEFAULT now()' },
+  { name: 'timestamp', column: "timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')" },
+  { name: 'bigint', column: 'bigserial NOT NULL' },
+] as const;
+
+describe.each(kinds)('a transaction that commits late, cursor $name', ({ name, column }) => {
+  const table = `late_${name}`;
+  const stream: Stream = { name: table, table, cursor: 'c' };
+
+  beforeAll(async () => {
+    await database.query(
+      `CREATE TABLE ${table} (id int PRIMARY KEY, c ${column}); CREATE INDEX ON ${table} (c); INSERT INTO ${table} VALUES (1)`,
+    );
+  });
+
+  test('its row is read, whichever run it commits before', async () => {
+    const first = await readAll(source, stream);
+    const late = await begin(`INSERT INTO ${table} VALUES (100)`);
+    await database.query(`INSERT INTO ${table} VALUES (2)`);
+    const held = await readAll(source, stream, first.cursor);
+    expect(ids(held.rows)).toContain(2);
+    await database.query(`INSERT INTO ${table} VALUES (3)`);
+    const still = await readAll(source, stream, held.cursor);
+    expect(ids(still.rows)).toContain(3);
+    await end(late, 'COMMIT');
+    const released = await readAll(source, stream, still.cursor);
+    expect(ids(released.rows)).toContain(100);
+    expect(released.guard).toBe('open transactions (pg_locks)');
+    const quiet = await readAll(source, stream, released.cursor);
+    expect(ids(quiet.rows)).toEqual([3]);
+  });
+
+  test('control: without the guard the row is lost', async () => {
+    await using careless = openSource(database.config, { guard: noGuard });
+    const first = await readAll(careless, stream);
+    const late = await begin(`INSERT INTO ${table} VALUES (200)`);
+    await database.query(`INSERT INTO ${table} VALUES (4)`);
+    const second = await readAll(careless, stream, first.cursor);
+    await end(late, 'COMMIT');
+    const third = await readAll(careless, stream, second.cursor);
+    expect(ids([...second.rows, ...third.rows])).not.toContain(200);
+  });
+
+  test('one that began before the first load holds that back too', async () => {
+    const late = await begin(`INSERT INTO ${table} VALUES (300)`);
+    await database.query(`INSERT INTO ${table} VALUES (5)`);
+    const first = await readAll(source, stream);
+    await end(late, 'COMMIT');
+    const second = await readAll(source, stream, first.cursor);
+    expect(ids(second.rows)).toContain(300);
+  });
+
+  test('a transaction without a row, or one that is rolled back, delays nothing for ever', async () => {
+    const idle = await begin('SELECT 1');
+    const first = await readAll(source, stream);
+    await end(idle, 'ROLLBACK');
+    const second = await readAll(source, stream, first.cursor);
+    const third = await readAll(source, stream, second.cursor);
+    expect(third.rows).toHaveLength(1);
+  });
+});
+
+describe('what is in force is said', () => {
+  test('a short transaction is waited for, within a quarter of a second', async () => {
+    await database.query(
+      'CREATE TABLE short (id int PRIMARY KEY, c timestamptz DEFAULT now()); INSERT INTO short VALUES (1)',
+    );
+    const busy = await begin('INSERT INTO short VALUES (2)');
+    setTimeout(() => void end(busy, 'COMMIT'), 80);
+    const all = await readAll(source, { name: 'short', table: 'short', cursor: 'c' });
+    expect(all.guard).toBe('open transactions (pg_locks)');
+    expect(ids(all.rows)).toEqual([1, 2]);
+    expect(markOf(all.cursor)).not.toBeNull();
+  });
+
+  test('timestamptz: the greatest value not above the start of the oldest transaction, so shortened stamps are safe', async () => {
+    await database.query(`CREATE TABLE trunc (id int PRIMARY KEY, c timestamptz NOT NULL);
+      INSERT INTO trunc VALUES (1, date_trunc('hour', now()) - interval '1 hour'), (2, date_trunc('hour', now()))`);
+    const stream: Stream = { name: 'trunc', table: 'trunc', cursor: 'c' };
+    const late = await begin("INSERT INTO trunc VALUES (3, date_trunc('hour', now()))");
+    await database.query('INSERT INTO trunc VALUES (4, now())');
+    const first = await readAll(source, stream);
+    expect(first.guard).toBe('oldest transaction start');
+    expect(first.warnings).toEqual([]);
+    await end(late, 'COMMIT');
+    expect(ids((await readAll(source, stream, first.cursor)).rows)).toEqual([2, 3, 4]);
+  });
+
+  test('a sequence: held at the previous mark, with a warning; and released by what was remembered while others stay open', async () => {
+    await database.query('CREATE TABLE seq (id int PRIMARY KEY, c bigserial); INSERT INTO seq VALUES (1)');
+    const stream: Stream = { name: 'seq', table: 'seq', cursor: 'c' };
+    const first = await readAll(source, stream);
+    const one = await begin('SELECT 1');
+    await database.query('INSERT INTO seq VALUES (2)');
+    const second = await readAll(source, stream, first.cursor);
+    expect(second.guard).toBe('held at the previous mark');
+    expect(second.warnings).toEqual([expect.stringContaining('A transaction is still open')]);
+    expect(markOf(second.cursor)).toBe('1');
+    // Transactions that overlap without end: each run still gets further, to what the one before has seen.
+    const two = await begin('SELECT 1');
+    await end(one, 'COMMIT');
+    await database.query('INSERT INTO seq VALUES (3)');
+    const third = await readAll(source, stream, second.cursor);
+    expect(third.guard).toBe('open transactions (pg_locks)');
+    expect(markOf(third.cursor)).toBe('2');
+    await end(two, 'COMMIT');
+    expect(markOf((await readAll(source, stream, third.cursor)).cursor)).toBe('3');
+  });
+
+  test('a prepared transaction counts as open, also when it prepared itself after it was remembered', async () => {
+    await database.query('CREATE TABLE prep (id int PRIMARY KEY, c bigserial); INSERT INTO prep VALUES (1)');
+    const stream: Stream = { name: 'prep', table: 'prep', cursor: 'c' };
+    const late = await begin('INSERT INTO prep VALUES (2)');
+    await database.query('INSERT INTO prep VALUES (3)');
+    const first = await readAll(source, stream);
+    expect(markOf(first.cursor)).toBeNull();
+    const gid = `${database.name}_p`;
+    await end(late, `PREPARE TRANSACTION '${gid}'`);
+    const second = await readAll(source, stream, first.cursor);
+    expect(markOf(second.cursor)).toBeNull();
+    await database.query(`COMMIT PREPARED '${gid}'`);
+    const third = await readAll(source, stream, second.cursor);
+    expect(ids(third.rows)).toEqual([1, 2, 3]);
+    expect(markOf(third.cursor)).toBe('3');
+  });
+
+  test('no grants are needed to see the transactions of other roles', async () => {
+    await database.query(
+      'CREATE TABLE plain (id int PRIMARY KEY, c timestamptz NOT NULL DEFAULT now()); INSERT INTO plain VALUES (1)',
+    );
+    const { username, password } = await database.role();
+    await database.query(`GRANT SELECT ON plain TO ${username}`);
+    await using reader = openSource({ ...database.config, username, password });
+    const stream: Stream = { name: 'plain', table: 'plain', cursor: 'c' };
+    const first = await readAll(reader, stream);
+    expect(first.guard).toBe('open transactions (pg_locks)');
+    const late = await begin('INSERT INTO plain VALUES (2)');
+    await database.query('INSERT INTO plain VALUES (3)');
+    const second = await readAll(reader, stream, first.cursor);
+    // It cannot see when they began.
+    expect(second.guard).toBe('held at the previous mark');
+    await end(late, 'COMMIT');
+    expect(ids((await readAll(reader, stream, second.cursor)).rows)).toEqual([1, 2, 3]);
+  });
+
+  test('transactions in other databases and our own readings hold nothing back', async () => {
+    await using other = await freshDatabase();
+    const client = await other.pool.connect();
+    await client.query('BEGIN; SELECT 1');
+    await database.query('CREATE TABLE mine (id int PRIMARY KEY, c bigserial); INSERT INTO mine VALUES (1)');
+    const stream: Stream = { name: 'mine', table: 'mine', cursor: 'c' };
+    const resolved = await source.resolve(stream, new AbortController().signal);
+    await using reading = await source.read(resolved, null, new AbortController().signal);
+    expect(reading.guard).toBe('open transactions (pg_locks)');
+    const meanwhile = await readAll(source, stream);
+    expect(meanwhile.guard).toBe('open transactions (pg_locks)');
+    expect(markOf(meanwhile.cursor)).toBe('1');
+    await client.query('ROLLBACK');
+    client.release();
+  });
+
+  test.each([
+    ['timestamptz', "'2099-01-01'"],
+    ['timestamptz', "'infinity'"],
+    ['timestamp', "'2099-01-01'"],
+    ['date', "'2099-01-01'"],
+    ['double precision', "'NaN'"],
+    ['double precision', "'Infinity'"],
+    ['numeric', "'NaN'"],
+  ])(
+    'a value of %s in the future or beyond all numbers (%s) is no mark, and later rows are still read',
+    async (type, value) => {
+      const now = type === 'date' ? 'current_date' : type.startsWith('timestamp') ? 'now()' : '5';
+      await database.query(`DROP TABLE IF EXISTS future; CREATE TABLE future (id int PRIMARY KEY, c ${type});
+      INSERT INTO future VALUES (1, ${now}), (2, ${value})`);
+      const stream: Stream = { name: 'future', table: 'future', cursor: 'c' };
+      const first = await readAll(source, stream);
+      expect(first.warnings).toEqual([expect.stringContaining('lies in the future')]);
+      await database.query(`INSERT INTO future VALUES (3, ${now})`);
+      expect(ids((await readAll(source, stream, first.cursor)).rows)).toContain(3);
+    },
+  );
+
+  test.each([
+    ['timestamptz', 'now()', '5m', "now() - interval '4 minutes'", "now() - interval '6 minutes'"],
+    [
+      'timestamp',
+      "now() AT TIME ZONE 'UTC'",
+      '5m',
+      "now() AT TIME ZONE 'UTC' - interval '4 minutes'",
+      "now() AT TIME ZONE 'UTC' - interval '6 minutes'",
+    ],
+    ['date', 'current_date', '2d', 'current_date - 2', 'current_date - 3'],
+    ['bigint', '1000', 100, '900', '899'],
+    ['smallint', '-32760', 100, '-32768', null],
+    ['numeric', '10.5', 2, '8.5', '8.4'],
+    ['double precision', '10.5', 2, '8.5', '8.4'],
+  ])(
+    'a declared look-back on %s reads behind the mark, and says so',
+    async (type, ...[top, lookback, inside, outside]) => {
+      await database.query(
+        `DROP TABLE IF EXISTS back; CREATE TABLE back (id int PRIMARY KEY, c ${type}); INSERT INTO back VALUES (1, ${top})`,
+      );
+      const stream: Stream = { name: 'back', table: 'back', cursor: 'c', lookback };
+      const first = await readAll(source, stream);
+      expect(first.guard).toContain('look-back of');
+      await database.query(
+        `INSERT INTO back VALUES (2, ${inside})${outside === null ? '' : `, (3, ${outside})`}`,
+      );
+      expect(ids((await readAll(source, stream, first.cursor)).rows)).toEqual([1, 2]);
+    },
+  );
+});
+
+test('a standby shows no transactions: a look-back guards time cursors, and nothing guards a sequence', {
+  timeout: 60_000,
+}, async () => {
+  await using server = await startEmbeddedPostgres();
+  const config = {
+    host: server.host,
+    port: server.port,
+    database: 'postgres',
+    username: server.user,
+    password: server.password,
+    ssl: 'disable',
+  };
+  const { default: pgDriver } = await import('pg');
+  const client = new pgDriver.Client({ connectionString: server.url });
+  client.on('error', () => {});
+  await client.connect();
+  await client.query(
+    "CREATE TABLE t (id int PRIMARY KEY, c timestamptz, n bigserial); INSERT INTO t VALUES (1, now()), (2, now() - interval '4 minutes'), (3, now() - interval '6 minutes')",
+  );
+  await client.end();
+  writeFileSync(join(server.dataDir, 'standby.signal'), '');
+  await server.restart('fast');
+  await using standby = openSource(config);
+  const byTime = await readAll(standby, { name: 't', table: 't', cursor: 'c' });
+  expect(byTime.guard).toMatch(/^lookback 300 s: a standby/);
+  expect(ids((await readAll(standby, { name: 't', table: 't', cursor: 'c' }, byTime.cursor)).rows)).toEqual([
+    1, 2,
+  ]);
+  const byNumber = await readAll(standby, { name: 't', table: 't', cursor: 'n' });
+  expect(byNumber.guard).toMatch(/^none: a standby/);
+  expect(byNumber.warnings).toEqual([expect.stringContaining('lookback')]);
+  const report = await standby.check([], new AbortController().signal);
+  expect(report.warnings).toContainEqual(expect.stringContaining('standby'));
+});
