@@ -19,6 +19,7 @@ export function streamName(table: string, taken: ReadonlySet<string> = new Set()
   const base =
     table
       .normalize('NFKD')
+      .replaceAll(/\p{M}+/gu, '')
       .toLowerCase()
       .replaceAll(/[^a-z0-9_]+/g, '_')
       .replace(/^[^a-z]+/, '')

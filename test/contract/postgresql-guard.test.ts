@@ -239,22 +239,34 @@ describe('what is in force is said', () => {
   );
 
   test.each([
-    ['timestamptz', 'now()', '5m', "now() - interval '4 minutes'", "now() - interval '6 minutes'"],
-    [
-      'timestamp',
-      "now() AT TIME ZONE 'UTC'",
-      '5m',
-      "now() AT TIME ZONE 'UTC' - interval '4 minutes'",
-      "now() AT TIME ZONE 'UTC' - interval '6 minutes'",
-    ],
-    ['date', 'current_date', '2d', 'current_date - 2', 'current_date - 3'],
-    ['bigint', '1000', 100, '900', '899'],
-    ['smallint', '-32760', 100, '-32768', null],
-    ['numeric', '10.5', 2, '8.5', '8.4'],
-    ['double precision', '10.5', 2, '8.5', '8.4'],
+    {
+      type: 'timestamptz',
+      top: 'now()',
+      lookback: '5m',
+      inside: "now() - interval '4 minutes'",
+      outside: "now() - interval '6 minutes'",
+    },
+    {
+      type: 'timestamp',
+      top: "now() AT TIME ZONE 'UTC'",
+      lookback: '5m',
+      inside: "now() AT TIME ZONE 'UTC' - interval '4 minutes'",
+      outside: "now() AT TIME ZONE 'UTC' - interval '6 minutes'",
+    },
+    {
+      type: 'date',
+      top: 'current_date',
+      lookback: '2d',
+      inside: 'current_date - 2',
+      outside: 'current_date - 3',
+    },
+    { type: 'bigint', top: '1000', lookback: 100, inside: '900', outside: '899' },
+    { type: 'smallint', top: '-32760', lookback: 100, inside: '-32768', outside: null },
+    { type: 'numeric', top: '10.5', lookback: 2, inside: '8.5', outside: '8.4' },
+    { type: 'double precision', top: '10.5', lookback: 2, inside: '8.5', outside: '8.4' },
   ])(
-    'a declared look-back on %s reads behind the mark, and says so',
-    async (type, ...[top, lookback, inside, outside]) => {
+    'a declared look-back on $type reads behind the mark, and says so',
+    async ({ type, top, lookback, inside, outside }) => {
       await database.query(
         `DROP TABLE IF EXISTS back; CREATE TABLE back (id int PRIMARY KEY, c ${type}); INSERT INTO back VALUES (1, ${top})`,
       );

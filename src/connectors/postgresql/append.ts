@@ -134,8 +134,6 @@ function rowStep(
     start.high === null ? 'true' : `${cursor.ref} > ${asValue(cursor, start.high)}`,
     ...last.hidden,
   ];
-  const from =
-    start.at === null ? `${cursor.ref} IS NOT NULL` : `${cursor.ref} >= ${asValue(cursor, start.at)}`;
   const select = selectRows(plan, { hidden, conditions: [lowerBound(cursor, start)], order: [cursor.ref] });
   const decoders = plan.columns.map(({ travel }) => travel.decode);
   return {

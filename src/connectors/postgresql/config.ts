@@ -163,8 +163,9 @@ function fromUrl(text: string): Target {
   const database = decoded(url.pathname.replace(/^\//, ''));
   if (url.hostname === '' || database === '' || url.username === '')
     throw badUrl('it names a user, a host and a database');
+  if (url.hostname.includes(',')) throw badUrl('it names one host');
   return {
-    host: url.hostname.replace(/^\[|\]$/g, ''),
+    host: decoded(url.hostname).replace(/^\[|\]$/g, ''),
     port: url.port === '' ? 5432 : Number(url.port),
     database,
     username: decoded(url.username),

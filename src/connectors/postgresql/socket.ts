@@ -1,5 +1,5 @@
 import { type LookupAddress, type LookupOptions, lookup as resolveName } from 'node:dns';
-import { connect, Socket, type SocketConnectOpts } from 'node:net';
+import { connect, isIP, Socket, type SocketConnectOpts } from 'node:net';
 import { createHostRules } from '../../core/network.ts';
 
 /** What may be reached at all once a name has become an address: everything but link-local (cloud metadata). */
@@ -17,6 +17,8 @@ export class CheckedSocket extends Socket {
     // The driver says connect(port, host), or connect(path) for a Unix socket.
     if (typeof target !== 'number' || typeof host !== 'string')
       return super.connect(target as SocketConnectOpts);
+    // An address is not looked up, and judged here.
+    if (isIP(host) !== 0) assertAddress(host, target);
     return super.connect({
       port: target,
       host,
