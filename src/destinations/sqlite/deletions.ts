@@ -2,6 +2,7 @@ import { MillraceError } from '../../core/errors.ts';
 import type { Value } from '../../core/types.ts';
 import type { Database, Statement } from './driver.ts';
 import { type Layout, quote } from './layout.ts';
+import { converterFor } from './table.ts';
 
 /** Finding rows that are gone at the source by comparing keys, and marking them. */
 export interface Deletions {
@@ -28,14 +29,19 @@ export function createDeletions(
 ): Deletions {
   const table = quote(layout.table);
   const keys = layout.key.map(quote);
+  const columns = new Map(layout.columns.map((column) => [column.landedAs, column]));
+  // A key is compared in its landed form: 5 for an INTEGER column, '5' for one that was widened to TEXT.
+  const converters = layout.key.map((name) => {
+    const column = columns.get(name);
+    return column === undefined ? null : converterFor(column);
+  });
   let insert: Statement | undefined;
 
   const begin = (): Statement => {
-    const storage = new Map(layout.columns.map((column) => [column.landedAs, column.storage]));
     // SQLite keeps temporary tables in a file of their own beyond its cache: memory stays flat for any number of keys.
     db.exec('DROP TABLE IF EXISTS temp."_millrace_seen"');
     db.exec(
-      `CREATE TEMP TABLE "_millrace_seen" (${layout.key.map((name) => `${quote(name)} ${storage.get(name) ?? 'TEXT'} NOT NULL`).join(', ')}, PRIMARY KEY (${keys.join(', ')})) WITHOUT ROWID`,
+      `CREATE TEMP TABLE "_millrace_seen" (${layout.key.map((name) => `${quote(name)} ${columns.get(name)?.storage ?? 'TEXT'} NOT NULL`).join(', ')}, PRIMARY KEY (${keys.join(', ')})) WITHOUT ROWID`,
     );
     return db.prepare(
       `INSERT OR IGNORE INTO temp."_millrace_seen" VALUES (${keys.map(() => '?').join(', ')})`,
@@ -57,7 +63,11 @@ export function createDeletions(
       const statement = insert;
       db.transaction(() => {
         for (let row = 0; row < rows; row += 1)
-          statement.run(...values.slice(row * width, (row + 1) * width));
+          statement.run(
+            ...values
+              .slice(row * width, (row + 1) * width)
+              .map((value, at) => converters[at]?.(value) ?? value),
+          );
       })();
     },
     mark({ ceiling, at, connector, stream }) {

@@ -26,7 +26,7 @@ export function prepareWarehouse(db: Database, file: string): void {
 
 /**
  * `_millrace_cursors`: one row a stream. `build_*` belong to a table that is being built aside. `row_count` counts every
- * row of the landed table, those marked as deleted included.
+ * row of the landed table, those marked as deleted included. Rejects `of_build` belong to the table built aside.
  */
 const tables = `
   CREATE TABLE _millrace_cursors (
@@ -41,7 +41,7 @@ const tables = `
     PRIMARY KEY (connector, stream, landed_as)) WITHOUT ROWID;
   CREATE TABLE _millrace_rejects (
     id INTEGER PRIMARY KEY, connector TEXT NOT NULL, stream TEXT NOT NULL, run_id TEXT NOT NULL, row TEXT NOT NULL,
-    reason TEXT NOT NULL, rejected_at TEXT NOT NULL);
+    reason TEXT NOT NULL, rejected_at TEXT NOT NULL, of_build INTEGER NOT NULL DEFAULT 0);
   CREATE INDEX _millrace_rejects_by_stream ON _millrace_rejects (connector, stream);
   CREATE TABLE _millrace_loads (
     run_id TEXT NOT NULL, connector TEXT NOT NULL, stream TEXT NOT NULL, rows_read INTEGER NOT NULL, rows_written INTEGER NOT NULL,

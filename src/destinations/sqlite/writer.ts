@@ -1,31 +1,18 @@
 import { MillraceError } from '../../core/errors.ts';
-import type { Batch, Counts, Cursor, Reject } from '../../core/model.ts';
+import type { Batch, Counts, Reject } from '../../core/model.ts';
 import type { Committed, Writer, WriterRequest } from '../destination.ts';
 import { createDeletions } from './deletions.ts';
 import { type Database, guarded } from './driver.ts';
 import { createInserter } from './insert.ts';
-import { buildName, createTable, freshLayout, type Layout, quote, tableName } from './layout.ts';
+import { buildName } from './layout.ts';
+import { assertFree, keyOf, lost, openStream } from './open-stream.ts';
 import { createOverlap } from './overlap.ts';
-import { adaptTable, indexDeleted, makeTable, type Prepared, rememberColumns } from './table.ts';
+import { swapIn } from './swap.ts';
 
 /** Rejects kept for a stream; beyond that the oldest make room, and the counts go on. */
 const rejectsKept = 10_000;
 /** A table this small may shrink as it likes: a guard there would only be in the way. */
 const guardedRows = 100;
-
-interface StateRow {
-  readonly epoch: number;
-  readonly cursor: string | null;
-  readonly primary_key: string;
-  readonly definition: string;
-  readonly landed: number;
-  readonly row_count: number;
-  readonly build_run: string | null;
-  readonly build_layout: string | null;
-  readonly build_cursor: string | null;
-  readonly build_rows: number;
-  readonly build_rejects: number;
-}
 
 export interface WriterParts {
   readonly db: Database;
@@ -38,7 +25,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const { db, file, now } = parts;
   const { connector, stream, runId, epoch } = request;
   const owner = { connector, stream: stream.name };
-  const opened = guarded(file, () => db.transaction(() => open(parts, request)).immediate());
+  const opened = guarded(file, () => db.transaction(() => openStream(db, request)).immediate());
   const { layout, building } = opened;
   const target = building ? buildName(layout.table) : layout.table;
   const columns = stream.columns.map((column) => column.name);
@@ -49,6 +36,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       : null;
   const statements = prepare(db, building);
   const deletions = createDeletions(db, { layout, runId });
+  const changes = [...opened.changes];
   let { cursor, rows, rejectsOfBuild } = opened;
 
   /** One transaction that only the holder of the newest epoch may make. */
@@ -87,7 +75,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const keepRejects = (rejects: readonly Reject[]): void => {
     const at = now().toISOString();
     for (const reject of rejects)
-      statements.reject.run(connector, stream.name, runId, reject.row, reject.reason, at);
+      statements.reject.run(connector, stream.name, runId, reject.row, reject.reason, at, building ? 1 : 0);
     statements.trimRejects.run(connector, stream.name, connector, stream.name, rejectsKept);
   };
 
@@ -127,10 +115,8 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       const before = opened.visibleRows;
       if (check.minimumShare !== null && before >= guardedRows && rows < before * check.minimumShare)
         throw shrunk(owner, { before, now: rows });
-      db.exec(`DROP TABLE IF EXISTS ${quote(layout.table)}`);
-      db.exec(`ALTER TABLE ${quote(target)} RENAME TO ${quote(layout.table)}`);
-      indexDeleted(db, layout);
-      rememberColumns(db, owner, layout.columns);
+      if (!opened.landed) assertFree(db, request, layout.table);
+      changes.push(...swapIn(db, { layout, build: target }, owner));
       statements.swapped.run(
         JSON.stringify(keyOf(request)),
         request.definition,
@@ -147,7 +133,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       return cursor;
     },
     counts: opened.counts,
-    changes: opened.changes,
+    changes,
     rebuilding: building,
     replacesOtherDefinition: opened.otherDefinition,
     commit: async (batch) => commit(batch),
@@ -165,102 +151,6 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       guarded(file, () => deletions.forget());
     },
   };
-}
-
-interface Opened {
-  readonly layout: Layout;
-  readonly changes: readonly string[];
-  readonly counts: Counts;
-  readonly building: boolean;
-  readonly otherDefinition: boolean;
-  readonly cursor: Cursor | null;
-  readonly rows: number;
-  readonly rejectsOfBuild: number;
-  /** Rows of the table that readers see while another is being built. */
-  readonly visibleRows: number;
-}
-
-function open({ db }: WriterParts, request: WriterRequest): Opened {
-  const { connector, stream, runId, epoch } = request;
-  const state = db
-    .prepare(
-      'SELECT epoch, cursor, primary_key, definition, landed, row_count, build_run, build_layout, build_cursor, build_rows, build_rejects FROM _millrace_cursors WHERE connector = ? AND stream = ?',
-    )
-    .get(connector, stream.name) as StateRow | undefined;
-  if (state !== undefined && state.epoch > epoch) throw lost(connector, stream.name);
-  const table = tableName(connector, stream.name);
-  const key = JSON.stringify(keyOf(request));
-  db.prepare(
-    `INSERT INTO _millrace_cursors (connector, stream, table_name, mode, primary_key, definition, epoch) VALUES (?, ?, ?, ?, ?, ?, ?)
-     ON CONFLICT DO UPDATE SET epoch = excluded.epoch`,
-  ).run(connector, stream.name, table, stream.mode, key, request.definition, epoch);
-  const counts =
-    (db
-      .prepare(
-        'SELECT rows_read, rows_written, rows_deleted, rejects, bytes_read FROM _millrace_loads WHERE run_id = ? AND connector = ? AND stream = ?',
-      )
-      .get(runId, connector, stream.name) as Counts | undefined) ?? noCounts;
-  const landed = state?.landed === 1 && hasTable(db, table);
-  const otherDefinition = landed && state.definition !== request.definition;
-  if (otherDefinition && stream.mode === 'append' && !request.rebuild) throw definitionChanged(request);
-  const building = request.rebuild || otherDefinition;
-  const common = { counts, building, otherDefinition, visibleRows: landed ? state.row_count : 0 };
-
-  if (building) {
-    const { layout, resumed } = openBuild(db, request, state);
-    const from =
-      resumed && state !== undefined
-        ? { cursor: state.build_cursor, rows: state.build_rows, rejectsOfBuild: state.build_rejects }
-        : { cursor: null, rows: 0, rejectsOfBuild: 0 };
-    const changes =
-      otherDefinition && !request.rebuild
-        ? [
-            'the stream is defined otherwise than when it landed: it is read anew and replaces the table when it is complete',
-          ]
-        : [];
-    return { ...common, ...from, layout, changes };
-  }
-  if (!landed) {
-    const prepared = makeTable(db, connector, stream);
-    // What an earlier, dropped table remembered says nothing about this one.
-    db.prepare('DELETE FROM _millrace_overlap WHERE connector = ? AND stream = ?').run(
-      connector,
-      stream.name,
-    );
-    db.prepare(
-      'UPDATE _millrace_cursors SET landed = 1, cursor = NULL, row_count = 0, mode = ?, primary_key = ?, definition = ? WHERE connector = ? AND stream = ?',
-    ).run(stream.mode, key, request.definition, connector, stream.name);
-    return { ...common, ...prepared, cursor: null, rows: 0, rejectsOfBuild: 0 };
-  }
-  const prepared: Prepared = adaptTable(db, connector, {
-    stream,
-    key: JSON.parse(state.primary_key) as string[],
-  });
-  return { ...common, ...prepared, cursor: state.cursor, rows: state.row_count, rejectsOfBuild: 0 };
-}
-
-/** The table that is built aside: the one of this run's earlier attempt when it can go on, else a new one. */
-function openBuild(
-  db: Database,
-  request: WriterRequest,
-  state: StateRow | undefined,
-): { readonly layout: Layout; readonly resumed: boolean } {
-  const { connector, stream, runId } = request;
-  const layout = freshLayout(connector, stream);
-  const text = JSON.stringify(layout);
-  const build = buildName(layout.table);
-  const resumed =
-    stream.mode === 'merge' &&
-    state?.build_run === runId &&
-    state.build_layout === text &&
-    hasTable(db, build);
-  if (resumed) return { layout, resumed };
-  db.exec(`DROP TABLE IF EXISTS ${quote(build)}`);
-  db.exec(createTable(layout, build));
-  db.prepare(
-    'UPDATE _millrace_cursors SET build_run = ?, build_layout = ?, build_cursor = NULL, build_rows = 0, build_rejects = 0 WHERE connector = ? AND stream = ?',
-  ).run(runId, text, connector, stream.name);
-  return { layout, resumed };
 }
 
 function prepare(db: Database, building: boolean) {
@@ -285,36 +175,12 @@ function prepare(db: Database, building: boolean) {
          rows_deleted = rows_deleted + excluded.rows_deleted, rejects = rejects + excluded.rejects, bytes_read = bytes_read + excluded.bytes_read, last_at = excluded.last_at`,
     ),
     reject: db.prepare(
-      'INSERT INTO _millrace_rejects (connector, stream, run_id, row, reason, rejected_at) VALUES (?, ?, ?, ?, ?, ?)',
+      'INSERT INTO _millrace_rejects (connector, stream, run_id, row, reason, rejected_at, of_build) VALUES (?, ?, ?, ?, ?, ?, ?)',
     ),
     trimRejects: db.prepare(
       `DELETE FROM _millrace_rejects ${own} AND id <= (SELECT id FROM _millrace_rejects ${own} ORDER BY id DESC LIMIT 1 OFFSET ?)`,
     ),
   };
-}
-
-const noCounts: Counts = { rows_read: 0, rows_written: 0, rows_deleted: 0, rejects: 0, bytes_read: 0 };
-
-function keyOf({ stream }: WriterRequest): readonly string[] {
-  return stream.mode === 'append' ? [] : stream.primaryKey;
-}
-
-/** True when the file has a table of that name. */
-function hasTable(db: Database, table: string): boolean {
-  return db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").get(table) !== undefined;
-}
-
-function lost(connector: string, stream: string): MillraceError {
-  return new MillraceError(
-    'run_lost',
-    `Another run has taken "${connector}.${stream}" over; this one may not write any more.`,
-    {
-      hint: 'Nothing is to be done: the other run goes on from the last committed batch. Follow it with list_runs.',
-      nextActions: [
-        { tool: 'list_runs', arguments: { connector }, why: 'shows the run that holds the connector now' },
-      ],
-    },
-  );
 }
 
 function miscounted(stream: string, expected: number, found: number): MillraceError {
@@ -341,23 +207,6 @@ function shrunk(
           tool: 'sync_connector',
           arguments: { connector, streams: [stream], full_refresh: true },
           why: 'accepts the smaller table',
-        },
-      ],
-    },
-  );
-}
-
-function definitionChanged({ connector, stream }: WriterRequest): MillraceError {
-  return new MillraceError(
-    'invalid_config',
-    `"${stream.name}" appends, and is defined otherwise than when its rows landed: its position means nothing any more.`,
-    {
-      hint: 'Run sync_connector with full_refresh: true to replace the rows by what the new definition reads, or register the new definition as another stream.',
-      nextActions: [
-        {
-          tool: 'sync_connector',
-          arguments: { connector, streams: [stream.name], full_refresh: true },
-          why: 'reads the stream anew',
         },
       ],
     },
