@@ -55,7 +55,7 @@ async function syncAll(
   const results = job.streams.map(
     (stream): StreamResult => ({ ...nothing, stream: stream.name, status: 'pending' }),
   );
-  const show = throttle(() => post({ type: 'progress', streams: results }));
+  const shown = throttle(() => post({ type: 'progress', streams: results }));
   const { showCursor } = findConnectorType(job.source.type);
   const tools = {
     ...parts,
@@ -78,10 +78,11 @@ async function syncAll(
       sourceDefinition: String(job.source.config['database'] ?? ''),
     };
     const onProgress = (result: () => StreamResult): void =>
-      show(() => {
+      shown.update(() => {
         results[index] = result();
       });
     const result = await syncStream(task, { ...tools, onProgress }, signal);
+    shown.forget();
     results[index] = result;
     post({ type: 'progress', streams: results });
     post({ type: 'log', level: result.status === 'succeeded' ? 'info' : 'error', message: sentence(result) });
@@ -143,15 +144,42 @@ async function openSource(spec: SourceSpec): Promise<Source> {
   return await type.open(config, { assertHost: createHostRules(spec.allow) } satisfies OpenOptions);
 }
 
-/** Shows at most five times a second; the work it is given happens only then. */
-function throttle(show: () => void): (update: () => void) => void {
+const showEveryMs = 200;
+
+interface Throttle {
+  update(change: () => void): void;
+  /** What waits is out of date: it is not shown any more. */
+  forget(): void;
+}
+
+/**
+ * Shows at most five times a second; the work it is given happens only then. The last change is always shown,
+ * a little later: a source that falls silent calls nobody again, and what was read before would stay unseen.
+ */
+function throttle(show: () => void): Throttle {
   let last = 0;
-  return (update) => {
-    const now = performance.now();
-    if (now - last < 200) return;
-    last = now;
-    update();
+  let latest: (() => void) | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const showNow = (): void => {
+    timer = undefined;
+    last = performance.now();
+    latest?.();
+    latest = undefined;
     show();
+  };
+  return {
+    update(change) {
+      latest = change;
+      if (timer !== undefined) return;
+      const wait = last + showEveryMs - performance.now();
+      if (wait <= 0) showNow();
+      else timer = setTimeout(showNow, wait);
+    },
+    forget() {
+      clearTimeout(timer);
+      timer = undefined;
+      latest = undefined;
+    },
   };
 }
 

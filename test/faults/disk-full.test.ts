@@ -55,7 +55,7 @@ test('during a sync: disk_full, both files whole, and the next run finishes the 
 
 test('with retries left the run goes on by itself when space returns', { timeout: 90_000 }, async () => {
   using disk = smallDisk(DISK);
-  await using millrace = await start(disk, { attempts: 50, backoffMs: [200, 400] });
+  await using millrace = await start(disk, { attempts: 20, backoffMs: [300, 600] });
   disk.fill(3 * 2 ** 20);
   const { run } = await millrace.must<{ run: Run }>('sync_connector', { connector: 'shop', wait_seconds: 0 });
   await until(async () => (await runOf(millrace, run.run_id)).attempt > 2);
@@ -98,7 +98,7 @@ test('full to the last byte in the middle of a run: no crash, and the run is not
   timeout: 120_000,
 }, async () => {
   using disk = smallDisk(DISK);
-  await using millrace = await start(disk, { attempts: 50, backoffMs: [100, 200] });
+  await using millrace = await start(disk, { attempts: 20, backoffMs: [300, 600] });
   const { run } = await millrace.must<{ run: Run }>('sync_connector', { connector: 'shop', wait_seconds: 0 });
   await until(async () => (await runOf(millrace, run.run_id)).totals.rows_read > 0);
   disk.fill(0);

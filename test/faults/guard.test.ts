@@ -19,7 +19,7 @@ import { createRng, testSeed } from '../support/rng.ts';
  */
 
 const NAMES: readonly MovingName[] = ['orders', 'stock', 'events'];
-const SYNCS = 40;
+const SYNCS = 25;
 
 for (const guard of ['on', 'off'] as const) {
   const promise = guard === 'on' ? 'no row is lost' : 'control: rows are lost';

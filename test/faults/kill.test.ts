@@ -32,7 +32,7 @@ const LANES = 2;
 const KILLS_A_CHAPTER = 10;
 const ROWS = 20_000;
 /** Long enough that a sync of four streams mostly ends before it, so that kills fall on all of it. */
-const KILL_AFTER_MS = 900;
+const KILL_AFTER_MS = 700;
 
 /** What a chapter of a lane's life is about. */
 const chapters = ['first load', 'merge', 'refresh', 'merge'] as const;
@@ -109,7 +109,7 @@ async function playChapter({
   rng,
   kills,
 }: ChapterRequest): Promise<ChapterOutcome> {
-  const options = { dataDir, config: { runs: { attempts: 100, backoffMs: [10, 50] } } };
+  const options = { dataDir, config: { runs: { attempts: 20, backoffMs: [10, 50] } } };
   if (chapter === 'first load') await register(options, database);
   else await churn(database, rng);
   const writer = startLateWriter({ database, rng });

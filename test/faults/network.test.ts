@@ -56,7 +56,7 @@ test('refused at first, served a little later: the run gets there by itself', as
   const connector = await register();
   await proxy.refuse();
   const run = await start(connector);
-  await sleep(250);
+  await waitFor(async () => (await runOf(run.run_id)).retry_at !== undefined);
   await proxy.heal();
   const ended = await runToEnd(millrace, run.run_id);
   expect(ended).toMatchObject({ status: 'succeeded' });
@@ -116,7 +116,7 @@ for (const fault of ['stall', 'halfOpen'] as const) {
     const connector = await register(['orders'], { statement_timeout_ms: 2_000 });
     proxy.stallAfter(700_000);
     const run = await start(connector);
-    await waitFor(async () => (await rowsRead(run.run_id)) > 0);
+    await untilReading(run.run_id);
     if (fault === 'halfOpen') proxy.halfOpen();
     const until = Date.now() + 20_000;
     // The proxy stays silent until the source has been given up once.
@@ -133,7 +133,7 @@ test('a stalled sync is cancelled within a second, and the connector can sync ag
   const connector = await register(['orders']);
   proxy.stallAfter(700_000);
   const run = await start(connector);
-  await waitFor(async () => (await rowsRead(run.run_id)) > 0);
+  await untilReading(run.run_id);
   const before = performance.now();
   const { run: answered } = await millrace.must<{ run: Run }>('cancel_run', { run_id: run.run_id });
   const ended = await runToEnd(millrace, answered.run_id);
@@ -150,7 +150,7 @@ test('sessions ended by an administrator are retried', async () => {
   const connector = await register(['orders', 'stock']);
   proxy.delay(3);
   const run = await start(connector);
-  await waitFor(async () => (await rowsRead(run.run_id)) > 0);
+  await untilReading(run.run_id);
   const ended = await database.query(`SELECT pg_terminate_backend(pid) AS done FROM (${BACKENDS}) mine`);
   expect(ended.length).toBeGreaterThan(0);
   proxy.delay(0);
@@ -175,7 +175,7 @@ for (const mode of ['fast', 'immediate'] as const) {
       password: server.password,
     });
     const run = await start(connector);
-    await waitFor(async () => (await rowsRead(run.run_id)) > 0);
+    await untilReading(run.run_id);
     await server.restart(mode);
     slow.delay(0);
     const ended = await runToEnd(millrace, run.run_id);
@@ -209,7 +209,7 @@ test('one stream without a grant: the run is partial, the others are complete, a
   await expectEqual(connector);
 });
 
-const BACKENDS = `SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace' AND datname = current_database()`;
+const BACKENDS = `SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'millrace%' AND datname = current_database()`;
 
 function warehouse(): string {
   return join(directory.dataDir, 'warehouse.db');
@@ -253,8 +253,13 @@ async function runOf(runId: string): Promise<Run> {
   return (await millrace.must<{ run: Run }>('get_run', { run_id: runId })).run;
 }
 
-async function rowsRead(runId: string): Promise<number> {
-  return (await runOf(runId)).totals.rows_read;
+/** Waits until rows have been read, and says how the run ended when it ends before. */
+async function untilReading(runId: string): Promise<void> {
+  await waitFor(async () => {
+    const run = await runOf(runId);
+    if (run.finished_at !== undefined) throw new Error(`ended already: ${JSON.stringify(run)}`);
+    return run.totals.rows_read > 0;
+  });
 }
 
 async function rowsOf(table: string): Promise<number> {
