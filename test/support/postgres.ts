@@ -51,7 +51,7 @@ export async function setupPostgres(project: TestProject): Promise<() => Promise
 let own: Promise<PostgresAddress> | undefined;
 
 /** The shared server; one of this process's own when no globalSetup has provided it. */
-export async function testPostgres(): Promise<PostgresAddress> {
+async function testPostgres(): Promise<PostgresAddress> {
   const provided = inject('postgres') as PostgresAddress | undefined;
   if (provided) return provided;
   own ??= start();

@@ -57,7 +57,7 @@ export function planRead(stream: ResolvedStream, shape: Shape, types: TypeCache)
   return { shape, columns, key, cursor, of };
 }
 
-export function planned(column: SourceColumn, types: TypeCache, index: number): PlannedColumn {
+function planned(column: SourceColumn, types: TypeCache, index: number): PlannedColumn {
   const base = baseType(column.type, types);
   return { ...column, travel: travelOf(column.type, types), castTo: base.sql, base: base.oid, index };
 }

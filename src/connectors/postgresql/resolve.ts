@@ -1,8 +1,8 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Mode, ResolvedStream, Stream } from '../../core/model.ts';
-import { suggestion } from '../../core/nearest.ts';
 import { parseLookback, plain } from '../sql.ts';
 import { candidateNames } from './candidates.ts';
+import { chooseKey, described, findColumn, notOrderable } from './keys.ts';
 import { cursorKind, fromWhere } from './plan.ts';
 import { loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
 import { baseType, isOrderable, type TypeCache, travelOf } from './types.ts';
@@ -49,144 +49,6 @@ export async function resolveStream(
     detectDeletes: mode === 'merge' && stream.deletes !== 'ignore',
     notes,
   };
-}
-
-function findColumn(shape: Shape, name: string, what: string): SourceColumn {
-  const column = shape.columns.find((candidate) => candidate.name === name);
-  if (column) return column;
-  const names = shape.columns.map((candidate) => plain(candidate.name, 63));
-  throw new MillraceError(
-    'not_found_at_source',
-    `The ${what} column "${plain(name, 63)}" is not in ${described(shape)}.`,
-    {
-      hint: `${suggestion(name, names)} Column names are case-sensitive here and written without quotes.`,
-    },
-  );
-}
-
-function described(shape: Shape): string {
-  return shape.relation ? plain(`${shape.relation.schema}.${shape.relation.name}`, 130) : 'the query';
-}
-
-async function chooseKey(
-  context: ShapeContext,
-  stream: Stream,
-  shape: Shape,
-  notes: string[],
-): Promise<readonly SourceColumn[]> {
-  const indexes = shape.relation ? await uniqueKeys(context, shape.relation.oid) : [];
-  const trusted = shape.relation?.hasChildren ? [] : indexes;
-  if (stream.primary_key !== undefined) {
-    const key = stream.primary_key.map((name) => findColumn(shape, name, 'primary_key'));
-    const names = new Set(key.map((column) => column.name));
-    if (names.size !== key.length) throw twice(stream.primary_key);
-    for (const column of key) {
-      if (!isOrderable(column.type, context.types)) throw notOrderable(column, 'primary_key');
-    }
-    const backed = trusted.some((index) => index.columns.every((column) => names.has(column)));
-    if (!backed) await refuseDuplicates(context, shape, key);
-    return key;
-  }
-  if (shape.relation?.hasChildren && indexes.length > 0) {
-    notes.push(
-      'The table has child tables, and its primary key does not cover their rows: declare `primary_key` if the rows are unique all the same.',
-    );
-  }
-  const best = trusted.find((index) => index.primary) ?? trusted[0];
-  if (!best) return [];
-  if (!best.primary)
-    notes.push(
-      `There is no primary key; the unique index on (${best.columns.map((name) => plain(name, 63)).join(', ')}) serves as one.`,
-    );
-  return best.columns.map((name) => findColumn(shape, name, 'key'));
-}
-
-interface UniqueKey {
-  readonly primary: boolean;
-  readonly columns: readonly string[];
-}
-
-/** Keys that no two rows can share and no row can lack, primary first, then the shortest. */
-async function uniqueKeys(
-  { session, signal }: ShapeContext,
-  relation: number,
-): Promise<readonly UniqueKey[]> {
-  const rows = await session.query(
-    `SELECT i.indisprimary, k.names
-     FROM pg_catalog.pg_index i CROSS JOIN LATERAL (
-       SELECT pg_catalog.json_agg(a.attname ORDER BY u.n)::text AS names, pg_catalog.bool_and(a.attnotnull) AS present, count(*) AS found
-       FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS u(attnum, n)
-       JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
-       WHERE u.n <= i.indnkeyatts) AS k
-     WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND k.present
-     ORDER BY i.indisprimary DESC, k.found, i.indexrelid`,
-    [String(relation)],
-    { signal },
-  );
-  return rows.map(([primary, names]) => ({
-    primary: primary === 't',
-    columns: JSON.parse(names ?? '[]') as string[],
-  }));
-}
-
-function twice(key: readonly string[]): MillraceError {
-  return new MillraceError(
-    'invalid_config',
-    `primary_key names a column twice: ${key.map((name) => plain(name, 63)).join(', ')}.`,
-    {
-      hint: 'Name each column of the key once.',
-    },
-  );
-}
-
-/** A scan of everything, when no index promises it; beyond this we cannot tell, and the run would not start. */
-const duplicatesTimeoutMs = 120_000;
-
-async function refuseDuplicates(
-  { session, signal }: ShapeContext,
-  shape: Shape,
-  key: readonly SourceColumn[],
-): Promise<void> {
-  const refs = key.map((column) => column.ref).join(', ');
-  const names = key.map((column) => plain(column.name, 63)).join(', ');
-  const options = { signal, timeoutMs: duplicatesTimeoutMs };
-  const empty = key.map((column) => `${column.ref} IS NULL`).join(' OR ');
-  const [nulls] = await session.query(`SELECT count(*)${fromWhere(shape, [`(${empty})`])}`, [], options);
-  if (nulls?.[0] !== '0') {
-    throw new MillraceError(
-      'key_not_unique',
-      `${nulls?.[0]} rows of ${described(shape)} have NULL in the declared key (${names}).`,
-      {
-        hint: 'A key identifies every row: choose other columns, leave such rows out with `where`, or use mode "replace".',
-      },
-    );
-  }
-  const shown = key.map((column) => `pg_catalog.left(${column.ref}::text, 40)`).join(" || ', ' || ");
-  const rows = await session.query(
-    `SELECT count(*), coalesce(sum(d.n), 0), min(d.sample) FROM (
-       SELECT count(*) AS n, min(${shown}) AS sample${fromWhere(shape)} GROUP BY ${refs} HAVING count(*) > 1) AS d`,
-    [],
-    options,
-  );
-  const [groups, sharing, sample] = rows[0] ?? [];
-  if (groups === '0') return;
-  throw new MillraceError(
-    'key_not_unique',
-    `${sharing} rows of ${described(shape)} share ${groups} values of the declared key (${names}), for example (${plain(sample ?? '', 80)}).`,
-    {
-      hint: 'A merge would keep one row of each. Add the columns that make a row unique to primary_key, or use mode "replace" or "append" without a key.',
-    },
-  );
-}
-
-function notOrderable(column: SourceColumn, what: string): MillraceError {
-  return new MillraceError(
-    'cursor_invalid',
-    `The ${what} column "${plain(column.name, 63)}" is of type ${plain(column.typeName, 60)}, which has no order.`,
-    {
-      hint: 'Choose a timestamp, a number or another type that can be sorted.',
-    },
-  );
 }
 
 function refuseUnorderable(cursor: SourceColumn, types: TypeCache): void {

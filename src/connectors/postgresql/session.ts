@@ -245,7 +245,7 @@ export interface QueryOptions {
 }
 
 /** What a server that has gone silent is called, wherever it is noticed. */
-export function silent(cause?: unknown): MillraceError {
+function silent(cause?: unknown): MillraceError {
   return new MillraceError('timeout', 'The server stopped answering.', {
     hint: 'Millrace tries again from the last stored position. If statements really take that long, raise statement_timeout_ms of the connector.',
     cause,
