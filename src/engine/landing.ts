@@ -25,8 +25,10 @@ export interface LandingWriter {
   /** Committed so far by this writer. */
   readonly written: number;
   readonly rejects: number;
-  /** Hands a batch over; waits while too much is in flight, and rejects when an earlier batch failed. */
-  send(batch: Batch): Promise<void>;
+  /** Waits while too much is in flight; rejects when an earlier batch failed. */
+  room(): Promise<void>;
+  /** Hands a batch over. Call `room` before making the batch: one that waits is garbage that lives long. */
+  send(batch: Batch): void;
   /** Waits until everything sent is committed. */
   drain(): Promise<void>;
   liveRows(): Promise<number>;
@@ -39,7 +41,7 @@ export interface LandingWriter {
   close(): Promise<void>;
 }
 
-/** What is on its way between the two threads is bounded by both; one batch may always go. */
+/** What is on its way between the two threads: a batch may go while less than either of these is. */
 const inFlightBatches = 4;
 const inFlightBytes = 2 * 1024 * 1024;
 const resourceLimits = { maxYoungGenerationSizeMb: 8 };
@@ -150,8 +152,8 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
     get rejects() {
       return rejects;
     },
-    async send(batch) {
-      await until(() => batches === 0 || (batches < inFlightBatches && bytes + batch.bytes <= inFlightBytes));
+    room: () => until(() => batches < inFlightBatches && bytes < inFlightBytes),
+    send(batch) {
       batches += 1;
       bytes += batch.bytes;
       call<Committed>({ op: 'commit', batch }).then(

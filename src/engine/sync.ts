@@ -118,10 +118,20 @@ interface Moved {
 }
 
 async function move({ reading, writer, progress }: Moved, signal: AbortSignal): Promise<void> {
-  for await (const batch of reading.batches) {
-    signal.throwIfAborted();
-    await writer.send(batch);
-    progress.read(batch.rows, batch.bytes, batch.cursor);
+  const batches = reading.batches[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      // Room first, then the batch: rows that wait for the writer would survive the young generation, and the garbage
+      // collector then takes a third of this thread's time (measured on wide rows).
+      await writer.room();
+      signal.throwIfAborted();
+      const next = await batches.next();
+      if (next.done === true) break;
+      writer.send(next.value);
+      progress.read(next.value.rows, next.value.bytes, next.value.cursor);
+    }
+  } finally {
+    await batches.return?.();
   }
   await writer.drain();
 }

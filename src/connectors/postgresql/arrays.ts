@@ -22,9 +22,31 @@ export const textJson: ElementJson = (value) => JSON.stringify(value);
  * stay bytes.
  */
 export function arrayDecoder(element: Decoder, json: ElementJson): Decoder {
+  /** One dimension from 1, which nearly all arrays have: no array of the elements is made. */
+  const flat: Decoder = (b, o, n) => {
+    const size = b.readInt32BE(o + 12);
+    let text = '[';
+    let at = o + 20;
+    for (let i = 0; i < size; i++) {
+      const length = b.readInt32BE(at);
+      at += 4;
+      if (i > 0) text += ',';
+      if (length < 0) {
+        text += 'null';
+        continue;
+      }
+      const value = element(b, at, length);
+      if (value instanceof Uint8Array) return new Uint8Array(b.subarray(o, o + n));
+      text += json(value);
+      at += length;
+    }
+    return `${text}]`;
+  };
+
   return (b, o, n) => {
     const dimensions = b.readInt32BE(o);
     if (dimensions === 0) return '[]';
+    if (dimensions === 1 && b.readInt32BE(o + 16) === 1) return flat(b, o, n);
     const sizes: number[] = [];
     const bounds: number[] = [];
     for (let d = 0; d < dimensions; d++) {

@@ -5,6 +5,7 @@ import type { Settings } from './config.ts';
 import type { SessionPool } from './pool.ts';
 import { resolveStream } from './resolve.ts';
 import type { Session } from './session.ts';
+import { carriesSql } from './shape.ts';
 import type { TypeCache } from './types.ts';
 
 interface CheckContext {
@@ -36,7 +37,8 @@ export async function checkSource(
   let reuse = false;
   try {
     const report = await inspect({ ...context, session, signal }, streams, performance.now() - startedAt);
-    reuse = true;
+    // Locks outlive a rollback, and SQL of the user's own may have taken some.
+    reuse = !streams.some(carriesSql);
     return report;
   } finally {
     context.pool.release(session, reuse);
@@ -122,10 +124,14 @@ async function inspect(
     const startedAt = performance.now();
     const name = `stream ${stream.name}`;
     try {
-      const resolved = await resolveStream(
-        { session, types: context.types, schemas: settings.schemas, username: settings.username, signal },
-        stream,
-      );
+      const inSession = {
+        session,
+        types: context.types,
+        schemas: settings.schemas,
+        username: settings.username,
+        signal,
+      };
+      const resolved = await session.readOnly(() => resolveStream(inSession, stream));
       const detail = `${resolved.columns.length} columns, mode ${resolved.mode}`;
       checks.push({ name, ok: true, detail, ms: Math.round(performance.now() - startedAt) });
     } catch (failure) {

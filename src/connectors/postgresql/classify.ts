@@ -205,10 +205,22 @@ function byState(code: string, error: Error, where: Where | undefined): Found | 
           hintOf(error) ??
           "Check `query`, `where` and `table` of the stream: one SELECT, without a semicolon, in PostgreSQL's own syntax.",
       };
+    case '25001':
+    case '25006':
+      return writes(said);
     default:
+      if (code === '0A000' && /data-modifying/.test(error.message)) return writes(said);
       if (/^08/.test(code)) return connectionLost(said);
       return byClass(code, said, error);
   }
+}
+
+function writes(said: string): Found {
+  return {
+    code: 'query_rejected',
+    message: `The SQL would change something at the source: ${said}.`,
+    hint: 'A stream only reads. Write its `query` as one SELECT without INSERT, UPDATE, DELETE, FOR UPDATE, nextval() or another function that writes.',
+  };
 }
 
 /** Any other SQLSTATE: the server did answer, so it is its sentence that helps. */

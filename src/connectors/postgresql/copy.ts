@@ -7,7 +7,7 @@
 import type { Submittable } from 'pg';
 import { MillraceError } from '../../core/errors.ts';
 import type { Value } from '../../core/types.ts';
-import type { Decoder } from './decode.ts';
+import { type Decoder, endBlock } from './decode.ts';
 
 /** What we use of a socket, TLS or not. */
 export interface CopySocket {
@@ -39,7 +39,7 @@ export interface CopyPlan {
 const batchRowsMax = 1_000;
 const batchBytesMax = 256 * 1024;
 /** Batches parsed ahead of the consumer before the socket is paused; what is in one chunk comes on top. */
-const queuedBatchesMax = 2;
+const queuedBatchesMax = 1;
 
 interface CopyOptions {
   /** Longest silence of the server while we are ready to read. */
@@ -292,6 +292,7 @@ class BatchBuilder {
     const visible = decoders.length;
     if (count !== visible + this.#hiddenDecoders.length) throw unreadable();
     const values = this.#values;
+    let fill = this.#rows * visible;
     at += 2;
     for (let i = 0; i < visible; i++) {
       const length =
@@ -301,10 +302,10 @@ class BatchBuilder {
         (chunk[at + 3] as number);
       at += 4;
       if (length < 0) {
-        values.push(null);
+        values[fill++] = null;
       } else {
         if (at + length > end) throw unreadable();
-        values.push((decoders[i] as Decoder)(chunk, at, length));
+        values[fill++] = (decoders[i] as Decoder)(chunk, at, length);
         at += length;
       }
     }
@@ -322,8 +323,12 @@ class BatchBuilder {
 
   /** What was gathered, and a new beginning. */
   take(): RowBatch {
+    endBlock();
+    const width = this.#decoders.length;
+    this.#values.length = this.#rows * width;
     const batch = { values: this.#values, rows: this.#rows, bytes: this.#bytes, hidden: this.#hidden };
-    this.#values = [];
+    // As large as the last batch was: growing to it would copy the array seventeen times.
+    this.#values = new Array(this.#rows * width);
     this.#hidden = [];
     this.#rows = 0;
     this.#bytes = 0;

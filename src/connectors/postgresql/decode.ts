@@ -80,17 +80,51 @@ function wideText(b: Buffer, o: number, n: number): Value {
 /** One version byte, then text. */
 export const jsonb: Decoder = (b, o, n) => text(b, o + 1, n - 1);
 
-/** A copy with a buffer of its own: a view would keep the whole chunk alive, and carry all of it across a thread. */
+/**
+ * A copy: a view would keep the whole chunk alive, and carry all of it across a thread. The small ones of a batch share
+ * a block: with a buffer each, a million of them cost more than all other columns together (2.4 of 6.5 s in the
+ * garbage collector, 100 MB more memory), and a message carries a block once however many views it has.
+ */
 export const bytes: Decoder = (b, o, n) => {
-  const copy = new Uint8Array(n);
-  copy.set(b.subarray(o, o + n));
-  return copy;
+  if (n > blockBytes / 4) {
+    const own = new Uint8Array(n);
+    b.copy(own, 0, o, o + n);
+    return own;
+  }
+  if (blockFill + n > block.length) {
+    block = new Uint8Array(blockBytes);
+    blockFill = 0;
+  }
+  b.copy(block, blockFill, o, o + n);
+  const view = new Uint8Array(block.buffer, blockFill, n);
+  blockFill += n;
+  return view;
 };
 
+const blockBytes = 32 * 1024;
+let block = new Uint8Array(0);
+let blockFill = 0;
+
+/** Called between batches: two messages that share a block would each carry all of it. */
+export function endBlock(): void {
+  if (blockFill > 0) block = new Uint8Array(0);
+  blockFill = 0;
+}
+
+/** One flat string; see `timestampText` for why. */
 export const uuid: Decoder = (b, o) => {
-  const hex = b.hexSlice(o, o + 16);
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  let at = 0;
+  for (let i = 0; i < 16; i++) {
+    if (i === 4 || i === 6 || i === 8 || i === 10) at++;
+    const byte = b[o + i] as number;
+    uuidScratch[at++] = hexDigits[byte >> 4] as number;
+    uuidScratch[at++] = hexDigits[byte & 15] as number;
+  }
+  return uuidScratch.latin1Slice(0, 36);
 };
+
+const hexDigits = Buffer.from('0123456789abcdef', 'latin1');
+const uuidScratch = Buffer.from('--------------------------------------'.slice(0, 36), 'latin1');
 
 export const date: Decoder = (b, o) => dayText(b.readInt32BE(o));
 export const timestamp: Decoder = (b, o) => timestampText(b.readInt32BE(o), b.readUInt32BE(o + 4), false);

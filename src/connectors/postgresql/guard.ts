@@ -38,7 +38,7 @@ import { MillraceError } from '../../core/errors.ts';
 import { type Lookback, plain } from '../sql.ts';
 import { asValue, cursorKind, fromWhere, type PlannedColumn } from './plan.ts';
 import type { Held, Settled } from './position.ts';
-import type { QueryOptions, Session } from './session.ts';
+import type { QueryOptions, Session, TextRow } from './session.ts';
 import type { Shape } from './shape.ts';
 
 export interface GuardRequest {
@@ -125,7 +125,7 @@ async function greatest({ session, shape, cursor, signal }: GuardRequest): Promi
       ? `SELECT top.c::text, NULL FROM (${top([])}) AS top(c)`
       : `SELECT CASE WHEN top.c <= ${limit} THEN top.c ELSE (${top([`${cursor.ref} <= ${limit}`])}) END::text,
            CASE WHEN top.c > ${limit} THEN top.c::text END FROM (${top([])}) AS top(c)`;
-  const [row] = await session.query(sql, [], { signal });
+  const [row] = await askStream({ session, shape, signal }, sql);
   return { mark: row?.[0] ?? null, future: row?.[1] ?? null };
 }
 
@@ -266,12 +266,18 @@ async function belowOldestStart(
   const starts = open.map(({ startedAt }) => startedAt);
   if (cursor.base !== 1184 || starts.some((start) => start === null)) return null;
   const oldest = `least(${[...starts.map((start) => `'${start}'::timestamptz`), 'pg_catalog.statement_timestamp()'].join(', ')})`;
-  const [row] = await session.query(
-    `SELECT ${cursor.ref}::text${fromWhere(shape, [`${cursor.ref} <= ${oldest}`])} ORDER BY ${cursor.ref} DESC LIMIT 1`,
-    [],
-    { signal },
-  );
+  const sql = `SELECT ${cursor.ref}::text${fromWhere(shape, [`${cursor.ref} <= ${oldest}`])} ORDER BY ${cursor.ref} DESC LIMIT 1`;
+  const [row] = await askStream({ session, shape, signal }, sql);
   return row?.[0] ?? null;
+}
+
+/** The stream's own SQL may call functions: only in a transaction that cannot write. */
+async function askStream(
+  { session, shape, signal }: Pick<GuardRequest, 'session' | 'shape' | 'signal'>,
+  sql: string,
+): Promise<readonly TextRow[]> {
+  const ask = (): Promise<readonly TextRow[]> => session.query(sql, [], { signal });
+  return shape.carriesSql ? await session.readOnly(ask) : await ask();
 }
 
 function heldWarning(count: number, mark: string | null): string {

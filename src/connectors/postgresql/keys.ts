@@ -122,12 +122,12 @@ async function refuseDuplicates(
 }
 
 /** Why a column of this type cannot be a key or cursor. */
-export function notOrderable(column: SourceColumn, what: string): MillraceError {
+export function notOrderable(column: SourceColumn, what: string, better = ''): MillraceError {
   return new MillraceError(
     'cursor_invalid',
     `The ${what} column "${plain(column.name, 63)}" is of type ${plain(column.typeName, 60)}, which has no order.`,
     {
-      hint: 'Choose a timestamp, a number or another type that can be sorted.',
+      hint: `Choose a timestamp, a number or another type that can be sorted${better}.`,
     },
   );
 }

@@ -1,6 +1,6 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Settings } from './config.ts';
-import { Session, type SessionOptions } from './session.ts';
+import { cancelled, Session, type SessionOptions } from './session.ts';
 
 /** How long a session beyond `pool.min` waits for its next use. */
 const idleMs = 10_000;
@@ -26,7 +26,7 @@ export class SessionPool implements AsyncDisposable {
   /** A session that is set up and in no transaction. */
   async acquire(signal: AbortSignal): Promise<Session> {
     while (true) {
-      signal.throwIfAborted();
+      if (signal.aborted) throw cancelled(signal);
       if (this.#closed) throw closed();
       const idle = this.#idle.pop();
       if (idle?.usable) {
@@ -85,16 +85,16 @@ export class SessionPool implements AsyncDisposable {
     void session.close();
   }
 
-  /** Runs `work` with a session of its own. */
-  async use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
+  /** Runs `work` with a session of its own; `reusable` as for `release`. */
+  async use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>, reusable = true): Promise<T> {
     const session = await this.acquire(signal);
-    let reuse = false;
+    let done = false;
     try {
       const result = await work(session);
-      reuse = true;
+      done = true;
       return result;
     } finally {
-      this.release(session, reuse);
+      this.release(session, done && reusable);
     }
   }
 

@@ -8,7 +8,7 @@ import { loadShape, type ShapeContext } from './shape.ts';
 const cellCharsMax = 2_000;
 const rowsMax = 100;
 
-/** The first rows as they lie, long values cut. Reads in a transaction that is rolled back. */
+/** The first rows as they lie, long values cut. To be called in a transaction that cannot write. */
 export async function previewRows(
   context: ShapeContext,
   stream: ResolvedStream,
@@ -18,7 +18,6 @@ export async function previewRows(
   const plan = planRead(stream, await loadShape(context, stream.declared), types);
   const rows = Math.max(0, Math.min(rowsMax, Math.floor(limit)));
   const select = `SELECT ${plan.columns.map(cut).join(', ')}${fromWhere(plan.shape)} LIMIT ${rows}`;
-  await session.command('BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY', { signal });
   // Under the extended protocol first, which refuses anything but one SELECT: COPY would not.
   await session.describe(`SELECT * FROM (${select}) AS p LIMIT 0`, [], { signal });
   const shown: Value[][] = [];
@@ -28,7 +27,6 @@ export async function previewRows(
     .batches({ decoders: plan.columns.map(decoderOf), hidden: [] })) {
     for (let row = 0; row < batch.rows; row++) shown.push(batch.values.slice(row * width, (row + 1) * width));
   }
-  await session.command('ROLLBACK', { signal });
   return shown;
 }
 

@@ -8,7 +8,7 @@ import { mergeSteps } from './merge.ts';
 import { fromWhere, planRead, type ReadPlan, schemaChanged, selectRows } from './plan.ts';
 import type { SessionPool } from './pool.ts';
 import { type Position, readPosition, type Settled, writePosition } from './position.ts';
-import type { Session } from './session.ts';
+import { type Session, textSettings } from './session.ts';
 import { loadShape } from './shape.ts';
 import type { TypeCache } from './types.ts';
 
@@ -85,7 +85,7 @@ export async function openReading(
       warnings: [...warnings, ...guarded.warnings, ...parts.warnings],
       release,
       // Locks and settings can outlive a rollback, and the user's own SQL may have made some.
-      reusable: stream.declared.query === undefined && stream.declared.where === undefined,
+      reusable: !shape.carriesSql,
       signal,
     });
   } catch (error) {
@@ -95,7 +95,12 @@ export async function openReading(
 }
 
 /** COPY runs for hours: its silence is watched here, not by the server's clock. */
-const beginSql = `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL application_name = '${readerName}'; SET LOCAL statement_timeout = 0`;
+const beginSql = [
+  'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY',
+  `SET LOCAL application_name = '${readerName}'`,
+  'SET LOCAL statement_timeout = 0',
+  ...textSettings.map((setting) => `SET LOCAL ${setting}`),
+].join('; ');
 
 /**
  * The first statement of the snapshot: it locks the table against changes of its columns, refuses whatever is not

@@ -52,7 +52,7 @@ export async function resolveStream(
 }
 
 function refuseUnorderable(cursor: SourceColumn, types: TypeCache): void {
-  if (!isOrderable(cursor.type, types)) throw notOrderable(cursor, 'cursor');
+  if (!isOrderable(cursor.type, types)) throw notOrderable(cursor, 'cursor', candidateHint(shape, cursor));
 }
 
 function checkLookback(stream: Stream, cursor: SourceColumn | null, types: TypeCache): void {

@@ -164,6 +164,19 @@ export class Session {
   }
 
   /**
+   * Work in a transaction that cannot write and is rolled back. Wherever the user's own SQL is run, it must be run
+   * in one: the session's default can be switched off by a function in it, a transaction's mode cannot.
+   */
+  async readOnly<T>(work: () => Promise<T>): Promise<T> {
+    await this.command('BEGIN READ ONLY');
+    try {
+      return await work();
+    } finally {
+      if (this.usable) await this.command('ROLLBACK');
+    }
+  }
+
+  /**
    * Starts `COPY (…) TO STDOUT (FORMAT binary)`. The SELECT must have gone through `describe` in the same words:
    * COPY travels under the simple protocol, where a second statement would be carried out.
    */
@@ -252,14 +265,17 @@ function silent(cause?: unknown): MillraceError {
   });
 }
 
+/** What work ends with whose signal has fired: the reason given, or that it was cancelled. */
+export function cancelled({ reason }: AbortSignal): MillraceError {
+  if (reason instanceof MillraceError) return reason;
+  return new MillraceError('cancelled', 'The work with the server was cancelled.', {
+    hint: 'Call again to go on from the last stored position.',
+  });
+}
+
 function explained(error: unknown, settings: Settings, signal?: AbortSignal): MillraceError {
   if (error instanceof MillraceError) return error;
-  if (signal?.aborted) {
-    if (signal.reason instanceof MillraceError) return signal.reason;
-    return new MillraceError('cancelled', 'The work with the server was cancelled.', {
-      hint: 'Call again to go on from the last stored position.',
-    });
-  }
+  if (signal?.aborted) return cancelled(signal);
   return (
     classify(error, settings) ??
     new MillraceError('internal', 'Something unexpected happened while talking to the server.', {
@@ -302,20 +318,30 @@ function forgetEnvironment(client: pg.Client): void {
 /** Every value as the server's own text. */
 const asText = { getTypeParser: () => (value: string) => value } as unknown as pg.CustomTypesConfig;
 
+/**
+ * What makes every text mean the same, whatever the server's, the database's or the role's own settings are. The
+ * transaction that reads says it again for itself: behind a pooler it may run in another session.
+ */
+export const textSettings: readonly string[] = [
+  "TimeZone = 'UTC'",
+  "DateStyle = 'ISO, YMD'",
+  "IntervalStyle = 'postgres'",
+  "bytea_output = 'hex'",
+  'standard_conforming_strings = on',
+  // Compiling a plan of 1,600 columns costs seconds and wins nothing on a plain scan.
+  'jit = off',
+];
+
 function sessionSql(settings: Settings): string {
   return [
-    "SET client_encoding = 'UTF8'",
-    "SET TimeZone = 'UTC'",
-    "SET DateStyle = 'ISO, YMD'",
-    "SET IntervalStyle = 'postgres'",
-    'SET extra_float_digits = 1',
-    "SET bytea_output = 'hex'",
-    'SET standard_conforming_strings = on',
-    'SET default_transaction_read_only = on',
-    `SET statement_timeout = ${settings.statementTimeoutMs}`,
-    `SET lock_timeout = ${lockTimeoutMs}`,
-    `SET idle_in_transaction_session_timeout = ${idleInTransactionMs}`,
-    // Compiling a plan of 1,600 columns costs seconds and wins nothing on a plain scan.
-    'SET jit = off',
-  ].join('; ');
+    "client_encoding = 'UTF8'",
+    ...textSettings,
+    'extra_float_digits = 1',
+    'default_transaction_read_only = on',
+    `statement_timeout = ${settings.statementTimeoutMs}`,
+    `lock_timeout = ${lockTimeoutMs}`,
+    `idle_in_transaction_session_timeout = ${idleInTransactionMs}`,
+  ]
+    .map((setting) => `SET ${setting}`)
+    .join('; ');
 }

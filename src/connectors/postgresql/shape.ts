@@ -37,6 +37,8 @@ export interface Shape {
   readonly where: string;
   /** Null for a query. */
   readonly relation: Relation | null;
+  /** SQL of the user's own stands in it: it may call functions, and they may do anything the login may. */
+  readonly carriesSql: boolean;
   readonly columns: readonly SourceColumn[];
 }
 
@@ -58,11 +60,16 @@ export async function loadShape(context: ShapeContext, stream: Stream): Promise<
       columns.map((column) => column.type),
       context.types,
     );
-    return { from: relation.sql, where, relation, columns };
+    return { from: relation.sql, where, relation, carriesSql: carriesSql(stream), columns };
   }
   const from = `(\n${(stream.query ?? '').replace(/[;\s]+$/, '')}\n) AS q`;
   const columns = await queryColumns(context, from);
-  return { from, where, relation: null, columns };
+  return { from, where, relation: null, carriesSql: true, columns };
+}
+
+/** Whether the stream brings SQL of its own. */
+export function carriesSql(stream: Stream): boolean {
+  return stream.query !== undefined || stream.where !== undefined;
 }
 
 /** Any name as SQL. */

@@ -17,6 +17,8 @@ import { SessionPool } from './pool.ts';
 import { previewRows } from './preview.ts';
 import { openReading } from './read.ts';
 import { resolveStream } from './resolve.ts';
+import type { Session } from './session.ts';
+import { carriesSql } from './shape.ts';
 import type { TypeCache } from './types.ts';
 
 export interface PostgresSourceOptions {
@@ -57,7 +59,7 @@ class PostgresSource implements Source {
 
   resolve(stream: Stream, signal: AbortSignal): Promise<ResolvedStream> {
     const { schemas, username } = this.#settings;
-    return this.#pool.use(signal, (session) =>
+    return this.#ask(stream, signal, (session) =>
       resolveStream({ session, types: this.#types, schemas, username, signal }, stream),
     );
   }
@@ -68,9 +70,14 @@ class PostgresSource implements Source {
     signal: AbortSignal,
   ): Promise<readonly (readonly Value[])[]> {
     const { schemas } = this.#settings;
-    return this.#pool.use(signal, (session) =>
+    return this.#ask(stream.declared, signal, (session) =>
       previewRows({ session, types: this.#types, schemas, signal }, stream, limit),
     );
+  }
+
+  /** A question about one stream: in a transaction that cannot write, and in a session of its own when it brings SQL. */
+  #ask<T>(stream: Stream, signal: AbortSignal, work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#pool.use(signal, (session) => session.readOnly(() => work(session)), !carriesSql(stream));
   }
 
   read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading> {

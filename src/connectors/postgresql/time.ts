@@ -30,7 +30,41 @@ export function timestampText(high: number, low: number, zoned: boolean): string
   if (high < -2_097_151 || high > 2_097_151) return farTimestampText(high, low, zoned);
   const micros = high * 4_294_967_296 + low;
   const day = Math.floor(micros / dayMicros);
-  return `${dayText(day)}T${clockText(micros - day * dayMicros)}${zoned ? 'Z' : ''}`;
+  if (day !== scratchDay) {
+    scratch.write(`${dayText(day)}T`, 0, 'latin1');
+    scratchDay = day;
+  }
+  writeClock(micros - day * dayMicros);
+  return scratch.latin1Slice(0, zoned ? 27 : 26);
+}
+
+/**
+ * One flat string made from bytes, and the day written only when it changes: a string put together from eight pieces is
+ * a tree, which costs eight times the garbage and is flattened when it crosses to the writing thread.
+ */
+const scratch = Buffer.allocUnsafeSlow(27);
+scratch.write('YYYY-MM-DDTHH:MM:SS.ffffffZ', 0, 'latin1');
+let scratchDay = Number.NaN;
+
+function writeClock(micros: number): void {
+  const seconds = Math.floor(micros / 1_000_000);
+  const hour = Math.floor(seconds / 3600);
+  const minute = Math.floor((seconds - hour * 3600) / 60);
+  writeTwo(11, hour);
+  writeTwo(14, minute);
+  writeTwo(17, seconds - hour * 3600 - minute * 60);
+  let rest = micros - seconds * 1_000_000;
+  for (let at = 25; at >= 20; at--) {
+    const next = Math.floor(rest / 10);
+    scratch[at] = 48 + rest - next * 10;
+    rest = next;
+  }
+}
+
+function writeTwo(at: number, value: number): void {
+  const tens = Math.floor(value / 10);
+  scratch[at] = 48 + tens;
+  scratch[at + 1] = 48 + value - tens * 10;
 }
 
 function farTimestampText(high: number, low: number, zoned: boolean): string {
