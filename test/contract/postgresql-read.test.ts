@@ -556,4 +556,34 @@ describe('what goes wrong', () => {
       ).toEqual([{ n: 2, called: false }]);
     },
   );
+
+  test('a function that unlocks its session and writes later writes nothing, in any question', async () => {
+    await database.query(`CREATE TABLE coffer (id int PRIMARY KEY); INSERT INTO coffer VALUES (1), (2);
+      CREATE FUNCTION sneak() RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+        PERFORM set_config('default_transaction_read_only', 'off', false);
+        PERFORM pg_advisory_lock(4711);
+        BEGIN INSERT INTO coffer VALUES ((random() * 1e9)::int); EXCEPTION WHEN read_only_sql_transaction THEN NULL; END;
+        RETURN 1;
+      END $$`);
+    await using own = openSource({ ...database.config, pool: { min: 1, max: 1 } });
+    for (const declared of [
+      { query: 'SELECT id, sneak() AS s FROM coffer', primary_key: ['id', 's'], cursor: 's' },
+      { table: 'coffer', where: 'sneak() = 1', cursor: 'id' },
+    ]) {
+      const stream: Stream = { name: 'coffer', ...declared };
+      let cursor: Cursor | null = null;
+      for (let turn = 0; turn < 3; turn++) {
+        expect((await own.check([stream], calm)).error).toBeUndefined();
+        const resolved = await own.resolve(stream, calm);
+        expect(await own.preview(resolved, 5, calm)).toHaveLength(2);
+        ({ cursor } = await readAll(own, stream, cursor));
+        expect(await database.query('SELECT count(*)::int AS n FROM coffer')).toEqual([{ n: 2 }]);
+      }
+    }
+    // Nor does a lock outlive the question that took it.
+    await own[Symbol.asyncDispose]();
+    await expect
+      .poll(() => database.query('SELECT pg_try_advisory_lock(4711) AS free'))
+      .toEqual([{ free: true }]);
+  });
 });
