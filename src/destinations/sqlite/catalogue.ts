@@ -1,6 +1,7 @@
 import type { StreamState, TableInfo } from '../../core/model.ts';
+import type { LogicalType } from '../../core/types.ts';
 import type { Database } from './driver.ts';
-import { quote } from './layout.ts';
+import { quote, type Storage, storageOf } from './layout.ts';
 
 interface CursorRow {
   readonly connector: string;
@@ -12,13 +13,26 @@ interface CursorRow {
   readonly last_synced_at: string | null;
 }
 
+interface ColumnRow {
+  readonly landed_as: string;
+  readonly storage: Storage;
+  readonly type: LogicalType;
+  readonly source_type: string;
+}
+
+/** A number that lands in a column that was text before, or was widened to it, is text: `<` compares letters there. */
+function landedType({ type, storage }: ColumnRow): string {
+  if (storageOf[type] === storage) return type;
+  return storage === 'BLOB' ? 'bytes' : 'text';
+}
+
 /** The landed tables with their columns; rows marked as deleted are not counted. */
 export function readTables(
   db: Database,
   filter: { readonly connector?: string; readonly table?: string },
 ): readonly TableInfo[] {
   const columns = db.prepare(
-    'SELECT landed_as, type, source_type FROM _millrace_columns WHERE connector = ? AND stream = ? ORDER BY position',
+    'SELECT landed_as, storage, type, source_type FROM _millrace_columns WHERE connector = ? AND stream = ? ORDER BY position',
   );
   return landed(db)
     .filter(
@@ -31,11 +45,9 @@ export function readTables(
       connector: row.connector,
       stream: row.stream,
       rows: liveRows(db, row),
-      columns: (
-        columns.all(row.connector, row.stream) as { landed_as: string; type: string; source_type: string }[]
-      ).map((column) => ({
+      columns: (columns.all(row.connector, row.stream) as ColumnRow[]).map((column) => ({
         name: column.landed_as,
-        type: column.type,
+        type: landedType(column),
         source_type: column.source_type,
       })),
       ...(row.last_synced_at === null ? {} : { last_synced_at: row.last_synced_at }),

@@ -26,7 +26,8 @@ export interface Layout {
   readonly marksDeletions: boolean;
 }
 
-const storageOf: Readonly<Record<LogicalType, Storage>> = {
+/** The storage class that holds a logical type exactly. */
+export const storageOf: Readonly<Record<LogicalType, Storage>> = {
   boolean: 'INTEGER',
   integer: 'INTEGER',
   float: 'REAL',

@@ -6,22 +6,25 @@ const version = 1;
 
 /** Makes the tables that are ours; any number of processes may do so at once. Throws `data_dir_unusable` for a newer file. */
 export function prepareWarehouse(db: Database, file: string): void {
-  const found = Number(db.pragma('user_version', { simple: true }));
-  if (found === version) return;
-  if (found > version) {
-    throw new MillraceError(
-      'data_dir_unusable',
-      `${file} was written by a newer Millrace (format ${found}; this one knows ${version}).`,
-      {
-        hint: 'Update millrace, or start with --data-dir naming another folder.',
-      },
-    );
-  }
+  if (versionOf(db, file) === version) return;
   db.transaction(() => {
     if (Number(db.pragma('user_version', { simple: true })) !== 0) return;
     db.exec(tables);
     db.pragma(`user_version = ${version}`);
   }).immediate();
+}
+
+/** The version of the file's `_millrace_*` tables; 0 when it has none yet. Throws `data_dir_unusable` for a newer one. */
+export function versionOf(db: Database, file: string): number {
+  const found = Number(db.pragma('user_version', { simple: true }));
+  if (found <= version) return found;
+  throw new MillraceError(
+    'data_dir_unusable',
+    `${file} was written by a newer Millrace (format ${found}; this one knows ${version}).`,
+    {
+      hint: 'Update millrace, or start with --data-dir naming another folder.',
+    },
+  );
 }
 
 /**

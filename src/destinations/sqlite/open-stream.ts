@@ -3,7 +3,7 @@ import type { Counts, Cursor } from '../../core/model.ts';
 import type { WriterRequest } from '../destination.ts';
 import type { Database } from './driver.ts';
 import { buildName, createTable, freshLayout, type Layout, quote, tableName } from './layout.ts';
-import { adaptTable, makeTable, type Prepared } from './table.ts';
+import { adaptTable, assertFits, makeTable, type Prepared } from './table.ts';
 
 interface StateRow {
   readonly epoch: number;
@@ -109,6 +109,7 @@ function openBuild(
 ): { readonly layout: Layout; readonly resumed: boolean } {
   const { connector, stream, runId } = request;
   const layout = freshLayout(connector, stream);
+  assertFits(connector, stream, layout);
   const text = JSON.stringify(layout);
   const build = buildName(layout.table);
   const resumed =

@@ -13,6 +13,7 @@ import {
   quote,
   type Storage,
 } from './layout.ts';
+import { replaceTable } from './replace-table.ts';
 
 export interface Prepared {
   readonly layout: Layout;
@@ -75,6 +76,7 @@ export function rememberColumns(
 /** Makes the table of a stream that has none. Called inside a transaction. */
 export function makeTable(db: Database, connector: string, stream: ResolvedStream): Prepared {
   const layout = freshLayout(connector, stream);
+  assertFits(connector, stream, layout);
   db.exec(`DROP TABLE IF EXISTS ${quote(layout.table)}`);
   db.exec(createTable(layout));
   indexDeleted(db, layout);
@@ -103,6 +105,7 @@ export function adaptTable(
   const wanted = layoutOver(connector, stream, before);
   if (JSON.stringify(key) !== JSON.stringify(stream.mode === 'append' ? [] : stream.primaryKey))
     throw keyChanged(connector, stream, key);
+  assertFits(connector, stream, wanted);
   const storageBefore = new Map(before.map((column) => [column.landedAs, column]));
   const columns = wanted.columns.map((column) => ({
     ...column,
@@ -118,14 +121,14 @@ export function adaptTable(
     (column) => column.dropped && storageBefore.get(column.landedAs)?.dropped === false,
   );
 
-  if (widened.length > 0)
-    rewrite(
-      db,
-      layout,
-      new Set(widened.map((column) => column.landedAs)),
-      new Set(added.map((column) => column.landedAs)),
-    );
-  else
+  const lost =
+    widened.length > 0
+      ? rewrite(db, layout, {
+          before: storageBefore,
+          widened: new Set(widened.map((column) => column.landedAs)),
+        })
+      : [];
+  if (widened.length === 0)
     for (const column of added)
       db.exec(`ALTER TABLE ${quote(layout.table)} ADD COLUMN ${quote(column.landedAs)} ${column.storage}`);
   if (JSON.stringify(columns) !== JSON.stringify(before))
@@ -142,9 +145,11 @@ export function adaptTable(
         (column) =>
           `column "${column.name}" became ${column.sourceType} at the source and is widened to TEXT here`,
       ),
+      ...columns.flatMap((column) => retyped(storageBefore.get(column.landedAs), column)),
       ...gone.map(
         (column) => `column "${column.name}" is gone at the source; it stays here, empty in new rows`,
       ),
+      ...lost,
     ],
   };
 }
@@ -159,32 +164,49 @@ function storageFor(before: LandedColumn | undefined, now: LandedColumn): Storag
   return before.storage === 'INTEGER' || before.storage === 'REAL' ? 'TEXT' : before.storage;
 }
 
+/** What to say of a column that keeps its storage although its type is another one now. */
+function retyped(before: LandedColumn | undefined, now: LandedColumn): readonly string[] {
+  if (before === undefined || now.dropped || before.storage !== now.storage || before.type === now.type)
+    return [];
+  return [
+    `column "${now.name}" was ${before.sourceType} and is ${now.sourceType} at the source now; it stays ${now.storage} here`,
+  ];
+}
+
 /** The table again with other storage, its values as exact text. SQLite cannot change a column's type in place. */
 function rewrite(
   db: Database,
   layout: Layout,
-  widened: ReadonlySet<string>,
-  added: ReadonlySet<string>,
-): void {
-  const old = '_millrace_rewrite';
-  const booleans = new Set(
-    layout.columns.filter((column) => column.type === 'boolean').map((column) => column.landedAs),
-  );
+  {
+    before,
+    widened,
+  }: { readonly before: ReadonlyMap<string, LandedColumn>; readonly widened: ReadonlySet<string> },
+): readonly string[] {
+  const build = '_millrace_rewrite';
   db.function('mr_exact_text', { deterministic: true, safeIntegers: true }, exactText);
-  db.exec(`ALTER TABLE ${quote(layout.table)} RENAME TO ${quote(old)}`);
-  db.exec(createTable(layout));
+  db.exec(createTable(layout, build));
   const ours = ['_mr_run', ...(layout.marksDeletions ? ['_mr_deleted_at'] : [])].map(quote);
-  const names = layout.columns
-    .filter((column) => !added.has(column.landedAs))
-    .map((column) => column.landedAs);
-  const values = names.map((name) =>
-    widened.has(name) && !booleans.has(name) ? `mr_exact_text(${quote(name)})` : quote(name),
-  );
+  const kept = layout.columns.filter((column) => before.has(column.landedAs));
+  const values = kept.map((column) => {
+    const name = quote(column.landedAs);
+    if (!widened.has(column.landedAs)) return name;
+    // What the source itself makes of a boolean that becomes text.
+    const wasBoolean = before.get(column.landedAs)?.type === 'boolean' && !isNumeric(column.type);
+    return wasBoolean
+      ? `CASE ${name} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE ${name} END`
+      : `mr_exact_text(${name})`;
+  });
+  const names = kept.map((column) => quote(column.landedAs));
   db.exec(
-    `INSERT INTO ${quote(layout.table)} (${[...names.map(quote), ...ours].join(', ')}) SELECT ${[...values, ...ours].join(', ')} FROM ${quote(old)}`,
+    `INSERT INTO ${quote(build)} (${[...names, ...ours].join(', ')}) SELECT ${[...values, ...ours].join(', ')} FROM ${quote(layout.table)}`,
   );
-  db.exec(`DROP TABLE ${quote(old)}`);
+  const lost = replaceTable(db, layout.table, build);
   indexDeleted(db, layout);
+  return lost;
+}
+
+function isNumeric(type: LogicalType): boolean {
+  return type === 'integer' || type === 'float' || type === 'decimal';
 }
 
 /** A number as the shortest text that is the same number; everything else as it is. */
@@ -217,6 +239,32 @@ function renamed(columns: readonly LandedColumn[]): readonly string[] {
       (column) =>
         `column "${column.name}" lands as "${column.landedAs}": SQLite does not tell upper from lower case, and names with _mr_ are ours`,
     );
+}
+
+/** SQLite's limit, as the library is compiled. */
+const columnsMax = 2_000;
+
+/** Throws `invalid_config` when the columns, with ours, are more than a table can have. */
+export function assertFits(connector: string, stream: ResolvedStream, layout: Layout): void {
+  const count = layout.columns.length + (layout.marksDeletions ? 2 : 1);
+  if (count <= columnsMax) return;
+  const gone = layout.columns.filter((column) => column.dropped).length;
+  throw new MillraceError(
+    'invalid_config',
+    `The table of "${stream.name}" would have ${count} columns, and SQLite ends at ${columnsMax}${gone > 0 ? `; ${gone} of them are gone at the source` : ''}.`,
+    gone === 0
+      ? { hint: 'Leave some out: "columns": {"exclude": […]} in the stream, with update_connector.' }
+      : {
+          hint: `Run sync_connector with {"connector": "${connector}", "streams": ["${stream.name}"], "full_refresh": true}: the new table has only the columns that the source has.`,
+          nextActions: [
+            {
+              tool: 'sync_connector',
+              arguments: { connector, streams: [stream.name], full_refresh: true },
+              why: 'makes the table anew, without the columns that are gone',
+            },
+          ],
+        },
+  );
 }
 
 function keyChanged(connector: string, stream: ResolvedStream, key: readonly string[]): MillraceError {

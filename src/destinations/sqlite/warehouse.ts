@@ -4,6 +4,7 @@ import { suggestion } from '../../core/nearest.ts';
 import type { Warehouse } from '../warehouse.ts';
 import { readStates, readTables } from './catalogue.ts';
 import { type Database, guarded, openForReading } from './driver.ts';
+import { versionOf } from './meta.ts';
 import { createQueryProcesses, type QueryOutcome } from './query-process.ts';
 
 /** Long work on the file, dropping a connector's tables or checking it, may take this long. */
@@ -18,7 +19,7 @@ export function openSqliteWarehouse(file: string): Warehouse {
     guarded(file, () => {
       handle ??= openForReading(file);
       // A file that another process has just begun to make has no tables yet.
-      if (handle === null || Number(handle.pragma('user_version', { simple: true })) === 0) return empty;
+      if (handle === null || versionOf(handle, file) === 0) return empty;
       return work(handle);
     });
 

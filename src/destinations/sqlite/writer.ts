@@ -32,7 +32,9 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const inserter = guarded(file, () => createInserter(db, { table: target, layout, columns, runId }));
   const overlap =
     stream.mode === 'append'
-      ? guarded(file, () => db.transaction(() => createOverlap(db, owner, building)).immediate())
+      ? guarded(file, () =>
+          db.transaction(() => createOverlap(db, { ...owner, columns, building })).immediate(),
+        )
       : null;
   const statements = prepare(db, building);
   const deletions = createDeletions(db, { layout, runId });
@@ -81,7 +83,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
 
   const commit = (batch: Batch): Committed => {
     const done = fenced(() => {
-      const fresh = overlap === null ? batch : overlap.filter(batch, columns.length);
+      const fresh = overlap === null ? batch : overlap.filter(batch);
       const { added, changed, rejects } = inserter.insert(fresh.values, fresh.rows);
       if (rejects.length > 0) keepRejects(rejects);
       count({
