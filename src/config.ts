@@ -289,7 +289,7 @@ function badFile(file: string, what: string, hint: string): MillraceError {
  */
 export function openDataDir(dir: string): void {
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDir(dir);
     closeToOthers(dir);
     const probe = join(dir, `.writable-${process.pid}`);
     writeFileSync(probe, '', { mode: 0o600 });
@@ -297,6 +297,24 @@ export function openDataDir(dir: string): void {
     if (existsSync(join(dir, 'store.db'))) accessSync(join(dir, 'store.db'), constants.R_OK | constants.W_OK);
   } catch (error) {
     throw unusable(dir, error);
+  }
+}
+
+/**
+ * Not `recursive`: where the kernel answers ENOENT below a folder that is there (/proc, some network mounts), Node
+ * makes the parent and tries again for ever.
+ */
+function makeDir(dir: string): void {
+  if (existsSync(dir)) {
+    if (statSync(dir).isDirectory()) return;
+    throw Object.assign(new Error(`${dir} is a file`), { code: 'ENOTDIR' });
+  }
+  makeDir(dirname(dir));
+  try {
+    mkdirSync(dir, { mode: 0o700 });
+  } catch (error) {
+    // Another process was quicker.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 

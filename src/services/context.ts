@@ -52,13 +52,16 @@ export async function sourceSpec(
   return { connector: connector.name, type: connector.type, config, allow: context.settings.allow };
 }
 
+/** Clients end calls near 60 s, and then nobody hears the hint (anthropics/claude-code#22542). */
+const questionMs = 45_000;
+
 /** Asks a connector's source a question that moves nothing; `timeout` after `timeoutMs`. */
 export async function ask<Q extends Question>(
   context: Context,
   {
     connector,
     question,
-    timeoutMs = 60_000,
+    timeoutMs = questionMs,
   }: { readonly connector: Connector; readonly question: Q; readonly timeoutMs?: number },
   signal: AbortSignal,
 ): Promise<Answers[Q['ask']]> {

@@ -159,6 +159,15 @@ const table: readonly (readonly [string, Error, ErrorCode, RegExp])[] = [
     'invalid_config',
     /semicolon/,
   ],
+  ['a function that writes', server('25006'), 'query_rejected', /only reads/],
+  ['a transaction made writable', server('25001'), 'query_rejected', /only reads/],
+  [
+    'a CTE that writes',
+    server('0A000', 'WITH clause containing a data-modifying statement must be at the top level'),
+    'query_rejected',
+    /one SELECT/,
+  ],
+  ['another feature the server lacks', server('0A000'), 'response_invalid', /psql/],
   ['division by zero', server('22012'), 'response_invalid', /psql/],
   [
     'a hint of the server',

@@ -19,7 +19,7 @@ export async function resolveStream(
   const notes: string[] = [];
   const key = await chooseKey(context, stream, shape, notes);
   const cursor = stream.cursor === undefined ? null : findColumn(shape, stream.cursor, 'cursor');
-  if (cursor) refuseUnorderable(cursor, context.types);
+  if (cursor) refuseUnorderable(cursor, shape, context.types);
   checkLookback(stream, cursor, context.types);
   const mode = chooseMode({ stream, key, cursor, shape }, notes);
   const usedCursor = mode === 'replace' ? null : cursor;
@@ -51,7 +51,7 @@ export async function resolveStream(
   };
 }
 
-function refuseUnorderable(cursor: SourceColumn, types: TypeCache): void {
+function refuseUnorderable(cursor: SourceColumn, shape: Shape, types: TypeCache): void {
   if (!isOrderable(cursor.type, types)) throw notOrderable(cursor, 'cursor', candidateHint(shape, cursor));
 }
 
