@@ -109,8 +109,8 @@ export async function openApp(options: AppOptions): Promise<App> {
     },
     async startBackground() {
       if (config.readOnly) return;
-      await services.connectors.apply(config.connectors, { actor: 'config' });
       runner.start();
+      await services.connectors.apply(config.connectors, { actor: 'config' });
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };

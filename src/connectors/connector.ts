@@ -23,6 +23,8 @@ export interface ConnectorType<Config = unknown> {
   readonly secrets: readonly string[];
   /** Connects lazily: an unreachable source fails in the first call, not here. Secrets in `config` are in clear. */
   open(config: Config, options: OpenOptions): Promise<Source>;
+  /** What is being read, wherever it lives and whoever reads it: the database's name. Rows of another are other rows. Pure. */
+  definition(config: Config): string;
   /** A cursor as a person wants to see it, e.g. the settled mark; null before the first complete read. Pure. */
   showCursor(cursor: Cursor): string | null;
 }

@@ -56,10 +56,11 @@ async function syncAll(
     (stream): StreamResult => ({ ...nothing, stream: stream.name, status: 'pending' }),
   );
   const shown = throttle(() => post({ type: 'progress', streams: results }));
-  const { showCursor } = findConnectorType(job.source.type);
+  const type = findConnectorType(job.source.type);
+  const sourceDefinition = type.definition(type.config.parse(job.source.config));
   const tools = {
     ...parts,
-    showCursor,
+    showCursor: type.showCursor,
     now: () => performance.now(),
     onFault: (detail: string) => post({ type: 'fault', detail }),
   };
@@ -75,7 +76,7 @@ async function syncAll(
       runId: job.runId,
       epoch: job.epoch,
       fullRefresh: job.fullRefresh,
-      sourceDefinition: String(job.source.config['database'] ?? ''),
+      sourceDefinition,
     };
     const onProgress = (result: () => StreamResult): void =>
       shown.update(() => {

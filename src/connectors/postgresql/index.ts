@@ -1,5 +1,5 @@
 import type { ConnectorType } from '../connector.ts';
-import { type PostgresConfig, postgresConfig } from './config.ts';
+import { type PostgresConfig, postgresConfig, settingsOf } from './config.ts';
 import { readPosition } from './position.ts';
 
 /** PostgreSQL 12 and later, and what speaks like it. The driver is loaded when a connector is opened. */
@@ -14,6 +14,7 @@ export const postgresql: ConnectorType<PostgresConfig> = {
     const { openPostgres } = await import('./source.ts');
     return openPostgres(config, options);
   },
+  definition: (config) => settingsOf(config).database,
   showCursor(cursor) {
     const position = readPosition(cursor);
     if (position === null || !('of' in position)) return null;
