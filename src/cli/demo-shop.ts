@@ -1,10 +1,12 @@
 /** The shop that the demo connects: a source that somebody might have, with the types that usually go wrong. */
 
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import Database from 'better-sqlite3';
 import pg from 'pg';
 
 export interface Shop extends AsyncDisposable {
+  /** A login that can read and nothing else: what a connector should be given. */
+  readonly reader: { readonly username: string; readonly password: string };
   /** A day of business: orders come in, some change, some are deleted, invoices are written. Returns what was done. */
   trade(): Promise<{ readonly inserted: number; readonly updated: number; readonly deleted: number }>;
   /** Rows and SHA-256 over every row of a table in key order, as the source has it. */
@@ -25,11 +27,16 @@ export async function openShop(url: string, orders: number): Promise<Shop> {
   await client.connect();
   const customers = Math.max(10, Math.round(orders / 10));
   await client.query(SCHEMA);
+  const reader = { username: 'millrace', password: randomBytes(12).toString('base64url') };
+  await client.query(
+    `CREATE ROLE ${reader.username} LOGIN PASSWORD '${reader.password}'; GRANT pg_read_all_data TO ${reader.username}`,
+  );
   await client.query(CUSTOMERS, [customers]);
   await client.query(ORDERS, [orders, customers]);
   await client.query(INVOICES);
   await client.query('ANALYZE');
   return {
+    reader,
     async trade() {
       const inserted = (await run(client, NEW_ORDERS)) + (await run(client, NEW_INVOICES));
       const updated = await run(client, CHANGED_ORDERS);

@@ -29,13 +29,13 @@ export async function demo(line: CommandLine, env: Environment): Promise<number>
   const shop = cleanup.use(await openShop(postgres.url, orders));
   note(`PostgreSQL is up and filled after ${seconds(begun)}`);
   const talk = cleanup.use(
-    await connectToSelf({ dataDir, env: { ...env, [PASSWORD]: postgres.password }, show: showCall }),
+    await connectToSelf({ dataDir, env: { ...env, [PASSWORD]: shop.reader.password }, show: showCall }),
   );
   note(
     `an MCP client has launched the server: ${talk.server}, protocol ${talk.protocol}, ${talk.tools} tools`,
   );
 
-  await register(talk, postgres.port);
+  await register(talk, { port: postgres.port, username: shop.reader.username });
   await look(talk);
   await firstSync(talk);
   await changesAndSecondSync(talk, shop);
@@ -43,13 +43,16 @@ export async function demo(line: CommandLine, env: Environment): Promise<number>
   return await compare(shop, join(dataDir, 'warehouse.db'));
 }
 
-async function register(talk: Conversation, port: number): Promise<void> {
+async function register(
+  talk: Conversation,
+  { port, username }: { readonly port: number; readonly username: string },
+): Promise<void> {
   said('Connect our shop database. The password is in the environment.');
   const config = {
     host: '127.0.0.1',
     port,
     database: 'shop',
-    username: 'postgres',
+    username,
     password: `\${env:${PASSWORD}}`,
     ssl: 'disable',
   };

@@ -93,7 +93,7 @@ test('connectors of the config file are registered at start, changed when the fi
   expect(await look([shop])).toEqual(first);
   const described = { ...shop, description: 'the web shop' };
   await expect
-    .poll(async () => ((await look([described])).connector as { description?: string }).description, {
+    .poll(async () => ((await look([described]))['connector'] as { description?: string }).description, {
       timeout: 20_000,
     })
     .toBe('the web shop');
