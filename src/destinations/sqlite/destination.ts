@@ -1,5 +1,5 @@
 import type { Destination } from '../destination.ts';
-import { guarded, openForWriting } from './driver.ts';
+import { closeWriting, guarded, openForWriting } from './driver.ts';
 import { prepareWarehouse } from './meta.ts';
 import { openWriter } from './writer.ts';
 
@@ -15,7 +15,7 @@ export function openSqliteDestination(file: string, now: () => Date = () => new 
   return {
     writer: async (request) => openWriter({ db, file, now }, request),
     async [Symbol.asyncDispose]() {
-      if (db.open) db.close();
+      closeWriting(db);
     },
   };
 }

@@ -4,7 +4,15 @@
  */
 
 import { Worker } from 'node:worker_threads';
-import { codeOf, type Database, guarded, isAboutOneRow, openForReading, openForWriting } from './driver.ts';
+import {
+  closeWriting,
+  codeOf,
+  type Database,
+  guarded,
+  isAboutOneRow,
+  openForReading,
+  openForWriting,
+} from './driver.ts';
 import { quote } from './layout.ts';
 import type { QueryAnswer, QueryOutcome, QueryRequest } from './query-process.ts';
 import { shapeRows } from './query-rows.ts';
@@ -107,7 +115,7 @@ function drop({ file, connector }: Extract<QueryRequest, { do: 'drop' }>): void 
       ).run(connector);
     }).immediate();
   } finally {
-    db.close();
+    closeWriting(db);
   }
 }
 
