@@ -59,7 +59,10 @@ test('a password appears in no log, error, result, run, frame or file', { timeou
     misspelt: { ...config, pasword: CANARY },
     nested: { ...config, password: { value: CANARY } },
     both: { ...config, url, password: CANARY },
-    bad_url: { url: `postgresql://${CANARY}@@@:::` },
+    unescaped: { url: `postgresql://${reader.username}:${CANARY}@${host}:${port}/${name}` },
+    bad_url: { url: `postgresql://${reader.username}:${CANARY}@@@:::` },
+    no_scheme: { url: `${reader.username}:${CANARY}@${host}:${port}/${name}` },
+    in_query: { url: `postgresql://${host}:${port}/${name}?user=${reader.username}&password=${CANARY}` },
     not_a_url: { url: CANARY },
     as_port: { ...config, password: CANARY, port: CANARY },
   };

@@ -1,12 +1,12 @@
 /** The SQL of reading: what is selected, from where on, in which order. Values only ever stand in it as quoted text with a cast. */
 
 import { MillraceError } from '../../core/errors.ts';
-import type { ResolvedStream } from '../../core/model.ts';
+import type { ResolvedStream, Stream } from '../../core/model.ts';
 import type { Lookback } from '../sql.ts';
 import { plain } from '../sql.ts';
 import type { CopyPlan, RowBatch } from './copy.ts';
 import * as decode from './decode.ts';
-import { literal, type Shape, type SourceColumn } from './shape.ts';
+import { literal, loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
 import { baseType, type Travel, type TypeCache, travelOf } from './types.ts';
 
 export interface PlannedColumn extends SourceColumn {
@@ -67,6 +67,26 @@ export function schemaChanged(what: string, cause?: unknown): MillraceError {
     hint: 'Millrace tries again with the new shape by itself. If the stream names that column, correct it with update_connector.',
     cause,
   });
+}
+
+/**
+ * What to throw when the server does not know something that the catalogue named a moment ago: `schema_changed` when a
+ * second look shows another shape, the error itself when it does not (the stream's own condition may be what is wrong).
+ */
+export async function changedMeanwhile(
+  context: ShapeContext,
+  { stream, shape }: { readonly stream: Stream; readonly shape: Shape },
+  error: unknown,
+): Promise<unknown> {
+  if (!(error instanceof MillraceError) || error.code !== 'not_found_at_source') return error;
+  try {
+    const now = await loadShape(context, stream);
+    if (JSON.stringify(now.columns) === JSON.stringify(shape.columns)) return error;
+  } catch (second) {
+    // The user's own SQL runs in a transaction, and after an error nothing can be asked there.
+    if (!(second instanceof MillraceError) || second.code !== 'not_found_at_source') return error;
+  }
+  return schemaChanged('a column or the table is gone', error);
 }
 
 /** A SELECT of the stream's rows. `hidden` are expressions behind the columns that land. */

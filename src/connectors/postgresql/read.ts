@@ -5,7 +5,7 @@ import { type Lookback, parseLookback, plain } from '../sql.ts';
 import { appendSteps } from './append.ts';
 import { type Guard, readerName } from './guard.ts';
 import { mergeSteps } from './merge.ts';
-import { fromWhere, planRead, type ReadPlan, schemaChanged, selectRows } from './plan.ts';
+import { changedMeanwhile, fromWhere, planRead, type ReadPlan, schemaChanged, selectRows } from './plan.ts';
 import type { SessionPool } from './pool.ts';
 import { type Position, readPosition, type Settled, writePosition } from './position.ts';
 import { type Session, textSettings } from './session.ts';
@@ -72,7 +72,9 @@ export async function openReading(
     const shape = await loadShape({ ...context, session }, stream.declared);
     const plan = planRead(stream, shape, context.types);
     const { position, warnings } = usablePosition(stream, plan, from);
-    const guarded = await findBound(context, { session, stream, plan, position });
+    const guarded = await findBound(context, { session, stream, plan, position }).catch(async (error) => {
+      throw await changedMeanwhile({ ...context, session }, { stream: stream.declared, shape }, error);
+    });
     await session.command(beginSql, { signal });
     await holdShape(session, plan, signal);
     const bound = { settled: guarded.settled, lookback: guarded.lookback };

@@ -3,7 +3,7 @@ import type { Mode, ResolvedStream, Stream } from '../../core/model.ts';
 import { parseLookback, plain } from '../sql.ts';
 import { candidateNames } from './candidates.ts';
 import { chooseKey, described, findColumn, notOrderable } from './keys.ts';
-import { cursorKind, fromWhere } from './plan.ts';
+import { changedMeanwhile, cursorKind, fromWhere } from './plan.ts';
 import { loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
 import { baseType, isOrderable, type TypeCache, travelOf } from './types.ts';
 
@@ -16,6 +16,18 @@ export async function resolveStream(
   stream: Stream,
 ): Promise<ResolvedStream> {
   const shape = await loadShape(context, stream);
+  try {
+    return await resolveOver(context, stream, shape);
+  } catch (error) {
+    throw await changedMeanwhile(context, { stream, shape }, error);
+  }
+}
+
+async function resolveOver(
+  context: ShapeContext & { readonly username: string },
+  stream: Stream,
+  shape: Shape,
+): Promise<ResolvedStream> {
   const notes: string[] = [];
   const key = await chooseKey(context, stream, shape, notes);
   const cursor = stream.cursor === undefined ? null : findColumn(shape, stream.cursor, 'cursor');
