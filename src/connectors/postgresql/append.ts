@@ -6,7 +6,7 @@
  * (as hashes, counted) and drops what it remembers. `overlap` tells it which those are:
  *
  *   - rows at or above `next`, where the next run begins;
- *   - rows tied with the last row of the batch, where this run would go on while that is below `next`.
+ *   - rows tied with the last row of the batch, where this run would go on.
  *
  * What was remembered before may be forgotten (`reset`) once nothing of it can come again: every row landed so
  * far then lies below both. `high` is the highest cursor that has landed, in this run or an earlier one; while
@@ -134,7 +134,9 @@ function rowStep(
     start.high === null ? 'true' : `${cursor.ref} > ${asValue(cursor, start.high)}`,
     ...last.hidden,
   ];
-  const select = selectRows(plan, { hidden, conditions: [lowerBound(cursor, start)], order: [cursor.ref] });
+  const from =
+    start.at === null ? `${cursor.ref} IS NOT NULL` : `${cursor.ref} >= ${asValue(cursor, start.at)}`;
+  const select = selectRows(plan, { hidden, conditions: [from], order: [cursor.ref] });
   const decoders = plan.columns.map(({ travel }) => travel.decode);
   return {
     select,
@@ -166,15 +168,6 @@ function rowStep(
       }
     },
   };
-}
-
-/**
- * Never behind `next`, also when more than that has landed before a crash: what is remembered and does not come by in
- * a complete read counts as gone at the source, and the next run, which begins at `next`, would land it twice.
- */
-function lowerBound(cursor: PlannedColumn, { at, next }: AppendPosition): string {
-  if (at === null || next === null) return `${cursor.ref} IS NOT NULL`;
-  return `${cursor.ref} >= least(${asValue(cursor, at)}, ${asValue(cursor, next)})`;
 }
 
 interface Seen {
