@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { statSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openWarehouse } from '../../src/destinations/index.ts';
@@ -227,5 +227,17 @@ describe('dropping a connector', () => {
       { connector: 'shop', stream: 'orders', rows: 1 },
     ]);
     expect(warehouse.sizeBytes()).toBeGreaterThan(0);
+  });
+});
+
+it('a warehouse that is there and cannot be opened is not called empty', async () => {
+  const file = freshFile();
+  mkdirSync(file);
+  await using warehouse = openWarehouse(file);
+  expect(() => warehouse.tables({})).toThrow(/cannot be opened|could not be read/);
+  expect(() => warehouse.states('shop')).toThrow(/cannot be opened|could not be read/);
+  const caps = { timeoutMs: 5000, maxRows: 1, maxBytes: 1000 };
+  expect(await failure(warehouse.query('SELECT 1', caps, new AbortController().signal))).toMatchObject({
+    code: 'destination_failed',
   });
 });

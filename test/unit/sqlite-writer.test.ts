@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Value } from '../../src/core/types.ts';
 import { openSqliteDestination } from '../../src/destinations/index.ts';
@@ -346,6 +346,30 @@ describe('a row that cannot be stored', () => {
     expect(read(file, 'SELECT rejects, rows_read FROM _millrace_loads')).toEqual([[4n, 50n]]);
   });
 
+  it('may be larger than SQLite or a text can be: its reject is cut, and the others land', async () => {
+    const file = freshFile();
+    const stream = streamOf({
+      columns: [column('id', 'integer'), column('b', 'bytes'), column('t', 'text')],
+    });
+    const huge = new Uint8Array(1_000_000_001);
+    const long = 'x'.repeat(200_000);
+    expect(
+      await land(file, requestOf(stream), [
+        [1, null, 'a'],
+        [2, huge, long],
+        [null, huge.subarray(0, 500_000_000), '😀'.repeat(100_000)],
+        [3, null, 'c'],
+      ]),
+    ).toMatchObject({ written: 2, rejects: 2 });
+    const rejects = read(file, 'SELECT row, reason FROM _millrace_rejects ORDER BY id').map(([row]) =>
+      String(row),
+    );
+    expect(Math.max(...rejects.map((row) => row.length))).toBeLessThan(200_000);
+    expect(rejects.join()).toMatch(/1000000001 bytes/);
+    expect(rejects.join()).toMatch(/200000 characters/);
+    for (const row of rejects) expect(Object.keys(JSON.parse(row))).toEqual(['id', 'b', 't']);
+  }, 60_000);
+
   it('with a NULL in a key of several columns is a reject too', async () => {
     const file = freshFile();
     const stream = streamOf({ key: ['v', 'id'] });
@@ -373,6 +397,29 @@ describe('a row that cannot be stored', () => {
     });
     expect(read(file, 'SELECT count(*) FROM _millrace_rejects')).toEqual([[10_000n]]);
     expect(read(file, 'SELECT rejects FROM _millrace_loads')).toEqual([[12_000n]]);
+  });
+});
+
+describe('what is kept about runs', () => {
+  it('is bounded: the newest thousand of a stream', async () => {
+    const file = freshFile();
+    await land(file, requestOf(streamOf({ name: 'other' })), [[1, 'a']]);
+    write(
+      file,
+      `WITH RECURSIVE n(i) AS (VALUES (10000) UNION ALL SELECT i + 1 FROM n LIMIT 1500)
+       INSERT INTO _millrace_loads (run_id, connector, stream, rows_read, rows_written, rows_deleted, rejects, bytes_read, first_at, last_at)
+       SELECT 'run' || i, 'shop', 'orders', 1, 1, 0, 0, 1, '', '' FROM n`,
+    );
+    await land(file, requestOf(streamOf(), { runId: 'run20000' }), [[1, 'a']]);
+    expect(
+      read(
+        file,
+        'SELECT stream, count(*), min(run_id), max(run_id) FROM _millrace_loads GROUP BY stream ORDER BY stream',
+      ),
+    ).toEqual([
+      ['orders', 1000n, 'run10501', 'run20000'],
+      ['other', 1n, 'run1', 'run1'],
+    ]);
   });
 });
 
@@ -443,13 +490,16 @@ describe('a file that cannot be used', () => {
       /not a SQLite database|damaged/,
     ],
     ['belongs to a newer version', (file: string) => write(file, 'PRAGMA user_version = 99'), /newer/],
-    ['is a folder', (file: string) => writeFileSync(`${file}x`, ''), /./],
+    ['is a folder', (file: string) => mkdirSync(file), /cannot be opened/],
+    ['lies in what is no folder', (file: string) => writeFileSync(`${file}x`, ''), /./],
   ])('%s: says so, and leaves it', async (_, spoil, message) => {
     const file = freshFile();
     spoil(file);
     const error = await failure(
       (async () => {
-        await using destination = openSqliteDestination(_ === 'is a folder' ? `${file}x/warehouse.db` : file);
+        await using destination = openSqliteDestination(
+          _ === 'lies in what is no folder' ? `${file}x/warehouse.db` : file,
+        );
         await destination.writer(requestOf(streamOf()));
       })(),
     );

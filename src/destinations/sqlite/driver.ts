@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import BetterSqlite from 'better-sqlite3';
 import { MillraceError } from '../../core/errors.ts';
 
@@ -63,7 +64,7 @@ export function openForReading(file: string): Database | null {
       db.pragma('query_only = ON');
       return db;
     } catch (error) {
-      if (codeOf(error) === 'SQLITE_CANTOPEN') return null;
+      if (codeOf(error).startsWith('SQLITE_CANTOPEN') && !existsSync(file)) return null;
       throw error;
     }
   });

@@ -49,7 +49,7 @@ const tables = `
   CREATE TABLE _millrace_loads (
     run_id TEXT NOT NULL, connector TEXT NOT NULL, stream TEXT NOT NULL, rows_read INTEGER NOT NULL, rows_written INTEGER NOT NULL,
     rows_deleted INTEGER NOT NULL, rejects INTEGER NOT NULL, bytes_read INTEGER NOT NULL, first_at TEXT NOT NULL, last_at TEXT NOT NULL,
-    PRIMARY KEY (run_id, connector, stream)) WITHOUT ROWID;
+    PRIMARY KEY (connector, stream, run_id)) WITHOUT ROWID;
   CREATE TABLE _millrace_overlap (
     connector TEXT NOT NULL, stream TEXT NOT NULL, part INTEGER NOT NULL, hash BLOB NOT NULL, n INTEGER NOT NULL,
     PRIMARY KEY (connector, stream, part, hash)) WITHOUT ROWID;

@@ -36,6 +36,10 @@ const earlier = 0;
 const current = 1;
 const built = 2;
 
+/**
+ * Must be called, and used, inside a transaction: it moves what the last read remembered to what this one has to
+ * recognise.
+ */
 export function createOverlap(
   db: Database,
   { connector, stream, columns, building }: OverlapOptions,

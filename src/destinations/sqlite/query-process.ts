@@ -44,9 +44,10 @@ export interface QueryProcesses extends AsyncDisposable {
 
 /** One process answers in 2 ms when warm and takes some 40 ms to start. */
 const idleMs = 60_000;
-/** More queries than this wait for their turn: each may hold what `query-watch.ts` allows. */
+/** More queries than this wait for their turn: each may hold what `query-watch-thread.ts` allows. */
 const processesMax = 2;
 
+/** Starts none before the first request, and none of them keeps this process alive. */
 export function createQueryProcesses(): QueryProcesses {
   const idle: { readonly child: ChildProcess; readonly timer: NodeJS.Timeout }[] = [];
   const all = new Set<ChildProcess>();

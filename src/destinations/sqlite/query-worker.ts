@@ -19,7 +19,7 @@ import { shapeRows } from './query-rows.ts';
 import { isReadQuery } from './read-query.ts';
 
 // Sees what this thread cannot while it is inside a statement: its memory, its disk, the end of who asked.
-const watcher = import.meta.url.endsWith('.ts') ? './query-watch.ts' : './query-watch.js';
+const watcher = import.meta.url.endsWith('.ts') ? './query-watch-thread.ts' : './query-watch-thread.js';
 const watch = new Worker(new URL(watcher, import.meta.url), {
   workerData: { asker: Number(process.argv[2]) },
   resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 },

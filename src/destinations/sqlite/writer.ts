@@ -11,6 +11,8 @@ import { swapIn } from './swap.ts';
 
 /** Rejects kept for a stream; beyond that the oldest make room, and the counts go on. */
 const rejectsKept = 10_000;
+/** Runs of a stream whose counts are kept; ids of runs sort by time. */
+const loadsKept = 1_000;
 /** A table this small may shrink as it likes: a guard there would only be in the way. */
 const guardedRows = 100;
 
@@ -108,6 +110,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   }): void => {
     fenced(() => {
       overlap?.finish();
+      statements.trimLoads.run(connector, stream.name, connector, stream.name, loadsKept);
       if (!building) {
         statements.synced.run(now().toISOString(), connector, stream.name);
         return;
@@ -178,6 +181,9 @@ function prepare(db: Database, building: boolean) {
     ),
     reject: db.prepare(
       'INSERT INTO _millrace_rejects (connector, stream, run_id, row, reason, rejected_at, of_build) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    ),
+    trimLoads: db.prepare(
+      `DELETE FROM _millrace_loads ${own} AND run_id <= (SELECT run_id FROM _millrace_loads ${own} ORDER BY run_id DESC LIMIT 1 OFFSET ?)`,
     ),
     trimRejects: db.prepare(
       `DELETE FROM _millrace_rejects ${own} AND id <= (SELECT id FROM _millrace_rejects ${own} ORDER BY id DESC LIMIT 1 OFFSET ?)`,
