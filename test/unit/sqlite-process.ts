@@ -7,6 +7,11 @@ import { writeSync } from 'node:fs';
 import { openSqliteDestination } from '../../src/destinations/index.ts';
 import { batchOf, requestOf, streamOf } from './sqlite-support.ts';
 
+process.on('uncaughtException', (error: Error & { readonly code?: string }) => {
+  if (error.code !== 'run_lost') writeSync(2, `${error.stack}\n`);
+  process.exit(3);
+});
+
 const [file = '', what = 'merge', epoch = '1', rows = '1000'] = process.argv.slice(2);
 const stream = streamOf({
   name: what,
