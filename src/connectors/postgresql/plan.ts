@@ -72,6 +72,7 @@ export function schemaChanged(what: string, cause?: unknown): MillraceError {
 /**
  * What to throw when the server does not know something that the catalogue named a moment ago: `schema_changed` when a
  * second look shows another shape, the error itself when it does not (the stream's own condition may be what is wrong).
+ * The session must be able to answer: not in a transaction that has failed.
  */
 export async function changedMeanwhile(
   context: ShapeContext,
@@ -83,7 +84,6 @@ export async function changedMeanwhile(
     const now = await loadShape(context, stream);
     if (JSON.stringify(now.columns) === JSON.stringify(shape.columns)) return error;
   } catch (second) {
-    // The user's own SQL runs in a transaction, and after an error nothing can be asked there.
     if (!(second instanceof MillraceError) || second.code !== 'not_found_at_source') return error;
   }
   return schemaChanged('a column or the table is gone', error);

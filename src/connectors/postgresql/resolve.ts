@@ -3,7 +3,7 @@ import type { Mode, ResolvedStream, Stream } from '../../core/model.ts';
 import { parseLookback, plain } from '../sql.ts';
 import { candidateNames } from './candidates.ts';
 import { chooseKey, described, findColumn, notOrderable } from './keys.ts';
-import { changedMeanwhile, cursorKind, fromWhere } from './plan.ts';
+import { cursorKind, fromWhere } from './plan.ts';
 import { loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
 import { baseType, isOrderable, type TypeCache, travelOf } from './types.ts';
 
@@ -15,15 +15,11 @@ export async function resolveStream(
   context: ShapeContext & { readonly username: string },
   stream: Stream,
 ): Promise<ResolvedStream> {
-  const shape = await loadShape(context, stream);
-  try {
-    return await resolveOver(context, stream, shape);
-  } catch (error) {
-    throw await changedMeanwhile(context, { stream, shape }, error);
-  }
+  return await resolveOver(context, stream, await loadShape(context, stream));
 }
 
-async function resolveOver(
+/** The same over a shape that was looked at already. */
+export async function resolveOver(
   context: ShapeContext & { readonly username: string },
   stream: Stream,
   shape: Shape,

@@ -1,3 +1,4 @@
+import { MillraceError } from '../../core/errors.ts';
 import type {
   CheckReport,
   Cursor,
@@ -13,12 +14,13 @@ import { checkSource } from './check.ts';
 import { type PostgresConfig, type Settings, settingsOf } from './config.ts';
 import { discoverStreams } from './discover.ts';
 import { type Guard, lateCommitGuard } from './guard.ts';
+import { changedMeanwhile } from './plan.ts';
 import { SessionPool } from './pool.ts';
 import { previewRows } from './preview.ts';
 import { openReading } from './read.ts';
-import { resolveStream } from './resolve.ts';
+import { resolveOver } from './resolve.ts';
 import type { Session } from './session.ts';
-import { carriesSql } from './shape.ts';
+import { carriesSql, loadShape, type Shape } from './shape.ts';
 import type { TypeCache } from './types.ts';
 
 export interface PostgresSourceOptions {
@@ -57,11 +59,24 @@ class PostgresSource implements Source {
     );
   }
 
-  resolve(stream: Stream, signal: AbortSignal): Promise<ResolvedStream> {
+  async resolve(stream: Stream, signal: AbortSignal): Promise<ResolvedStream> {
     const { schemas, username } = this.#settings;
-    return this.#ask(stream, signal, (session) =>
-      resolveStream({ session, types: this.#types, schemas, username, signal }, stream),
-    );
+    const contextOf = (session: Session) => ({ session, types: this.#types, schemas, username, signal });
+    let shape: Shape | undefined;
+    try {
+      return await this.#ask(stream, signal, async (session) => {
+        shape = await loadShape(contextOf(session), stream);
+        return await resolveOver(contextOf(session), stream, shape);
+      });
+    } catch (error) {
+      const seen = shape;
+      if (seen === undefined || !(error instanceof MillraceError) || error.code !== 'not_found_at_source')
+        throw error;
+      // A transaction that failed answers nothing more: the second look has one of its own.
+      throw await this.#ask(stream, signal, (session) =>
+        changedMeanwhile(contextOf(session), { stream, shape: seen }, error),
+      ).catch(() => error);
+    }
   }
 
   preview(
