@@ -62,6 +62,7 @@ function planned(column: SourceColumn, types: TypeCache, index: number): Planned
   return { ...column, travel: travelOf(column.type, types), castTo: base.sql, base: base.oid, index };
 }
 
+/** The stream is not what it was when it was resolved: a retry resolves it anew. */
 export function schemaChanged(what: string, cause?: unknown): MillraceError {
   return new MillraceError('schema_changed', `The source changed while it was being looked at: ${what}.`, {
     hint: 'Millrace tries again with the new shape by itself. If the stream names that column, correct it with update_connector.',
@@ -112,6 +113,7 @@ function orderBy(order: readonly string[] = []): string {
   return order.length === 0 ? '' : ` ORDER BY ${order.join(', ')}`;
 }
 
+/** A text as a value of the column's type, in SQL. */
 export function asValue(column: PlannedColumn, text: string): string {
   return `${literal(text)}::${column.castTo}`;
 }
