@@ -9,7 +9,7 @@ import type { LandingCall, LandingReply, OpenedWriter } from './landing.ts';
 let destination: Destination | undefined;
 let writer: Writer | undefined;
 /** After a commit has failed nothing behind it may land: the position would jump over what is missing. */
-let failed = false;
+let failure: unknown;
 let turn: Promise<void> = Promise.resolve();
 
 parentPort?.on('message', (message: LandingCall & { readonly id: number }) => {
@@ -39,19 +39,19 @@ async function carryOut(call: LandingCall): Promise<unknown> {
     case 'open': {
       if (destination === undefined) throw misuse('open before begin');
       await writer?.[Symbol.asyncDispose]();
-      failed = false;
+      failure = undefined;
       writer = await destination.writer(call.request);
       const { cursor, counts, changes, rebuilding, replacesOtherDefinition } = writer;
       return { cursor, counts, changes, rebuilding, replacesOtherDefinition } satisfies OpenedWriter;
     }
     case 'commit':
-      if (failed) throw misuse('a batch behind one that failed');
-      failed = true;
+      // Batches that were on their way when one failed fail as it did.
+      if (failure !== undefined) throw failure;
       return await current()
         .commit(call.batch)
-        .then((committed) => {
-          failed = false;
-          return committed;
+        .catch((error: unknown) => {
+          failure = error;
+          throw error;
         });
     case 'liveRows':
       return await current().liveRows();

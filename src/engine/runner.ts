@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { asMillraceError, type ErrorView, MillraceError } from '../core/errors.ts';
 import type { Connector, RunStatus, Stream, StreamResult } from '../core/model.ts';
 import { backoffMs } from '../core/retry.ts';
@@ -14,6 +15,8 @@ export interface Runner extends AsyncDisposable {
   wake(): void;
   /** Stops a run held here at its next edge; false when it is not held here. */
   cancel(runId: string): boolean;
+  /** Why the end of a run held here cannot be written, while that is so. */
+  unwritten(runId: string): ErrorView | undefined;
   /** Hears of each change of a run held here. Returns how to stop listening. */
   onChange(listener: (runId: string) => void): () => void;
 }
@@ -48,6 +51,7 @@ const pollMs = 1_000;
 export function createRunner(parts: RunnerParts): Runner {
   const holder = `${hostname()}:${process.pid}:${Math.floor(parts.random() * 1e9).toString(36)}`;
   const held = new Map<string, AbortController>();
+  const unwritten = new Map<string, ErrorView>();
   const working = new Set<Promise<void>>();
   const listeners = new Set<(runId: string) => void>();
   let timer: NodeJS.Timeout | undefined;
@@ -70,7 +74,8 @@ export function createRunner(parts: RunnerParts): Runner {
       do {
         again = false;
         await parts.runs.release(isGone);
-        while (!closed && held.size < parts.settings.concurrent) {
+        // Without space a claim could not be written either, and ours would be taken for abandoned ones.
+        while (!closed && unwritten.size === 0 && held.size < parts.settings.concurrent) {
           const claim = await parts.runs.claim(holder, leaseMs);
           if (claim === null) break;
           start(claim);
@@ -138,7 +143,23 @@ export function createRunner(parts: RunnerParts): Runner {
       clearInterval(beat);
       clearTimeout(timeout);
     }
-    await conclude(claim, streams, error, stop.signal);
+    await untilWritten(claim, () => conclude(claim, streams, error, stop.signal));
+  };
+
+  /** What a run came to has to be written; while there is no space for that, it is said and tried again. */
+  const untilWritten = async (claim: Claim, write: () => Promise<void>): Promise<void> => {
+    try {
+      for (;;) {
+        const failure = await write().then(() => undefined, asMillraceError);
+        if (failure === undefined) return;
+        if (failure.code !== 'disk_full' || closed) throw failure;
+        unwritten.set(claim.run_id, noSpace(failure).toView());
+        changed(claim.run_id);
+        await sleep(pollMs);
+      }
+    } finally {
+      unwritten.delete(claim.run_id);
+    }
   };
 
   const sync = async (
@@ -213,6 +234,7 @@ export function createRunner(parts: RunnerParts): Runner {
       stop?.abort(cancelled());
       return stop !== undefined;
     },
+    unwritten: (runId) => unwritten.get(runId),
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -292,6 +314,13 @@ function givenUp(claim: Claim, streams: readonly StreamResult[]): Outcome {
     },
   ).toView();
   return { status: 'failed', streams, error };
+}
+
+function noSpace(cause: MillraceError): MillraceError {
+  return new MillraceError('disk_full', `The run stands still: ${cause.message}`, {
+    hint: 'Free space on that disk (`df -h` shows it). The run then goes on by itself from the last committed batch, or ends when its attempts are spent.',
+    cause,
+  });
 }
 
 function cancelled(): MillraceError {

@@ -116,6 +116,9 @@ async function waitFor(
     for (;;) {
       const run = await context.runs.get(wanted.runId);
       const left = until - context.now().getTime();
+      const error = hasEnded(run) ? undefined : context.runner.unwritten(run.run_id);
+      // It will not change before somebody acts: that is the answer, and waiting longer would hide it.
+      if (error !== undefined) return { ...run, error };
       if (hasEnded(run) || left <= 0 || options.signal.aborted) return run;
       options.onProgress?.(run);
       await new Promise<void>((resolve) => {
