@@ -87,6 +87,11 @@ export const ERROR_CODES = {
     who: 'person',
     meaning: 'the local data file could not be written or read',
   },
+  destination_busy: {
+    recovery: 'retry',
+    who: 'person',
+    meaning: 'another program keeps the local data file locked',
+  },
   disk_full: { recovery: 'retry', who: 'person', meaning: 'no space is left for the data folder' },
   data_dir_unusable: {
     recovery: 'abort',

@@ -53,8 +53,10 @@ async function openFile(file: string): Promise<BetterSqlite.Database> {
   let sqlite: BetterSqlite.Database | undefined;
   try {
     makePrivate(file);
-    sqlite = new BetterSqlite(file, { timeout: BUSY_MS });
-    assertOurs(sqlite, file);
+    const opened = new BetterSqlite(file, { timeout: BUSY_MS });
+    sqlite = opened;
+    // In one transaction: another process may be making the file between two looks at it.
+    opened.transaction(() => assertOurs(opened, file))();
     await useWriteAheadLog(sqlite);
     // FULL: a commit that was answered survives a power cut. NORMAL would save one fsync of a few per second and could
     // hand an epoch out twice, or forget a secret that the assistant was told is stored.

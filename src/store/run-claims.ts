@@ -184,7 +184,8 @@ async function releaseGone(
     .execute();
   const gone = held.filter(({ holder }) => holder !== null && isGone(holder));
   for (const { lease } of gone) {
-    await trx.updateTable('leases').set({ holder: null, expires_at: 0 }).where('name', '=', lease).execute();
+    // The holder stays named: one that was taken for gone and renews its lease after all can be released again.
+    await trx.updateTable('leases').set({ expires_at: 0 }).where('name', '=', lease).execute();
   }
   return gone.map(({ run_id }) => run_id);
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ErrorView } from '../../src/core/errors.ts';
 import type { Run } from '../../src/core/model.ts';
@@ -144,7 +145,7 @@ test('the one that syncs is frozen past its lease and wakes up later: it is shut
   proxy.delay(2);
   const { run } = await one.must<{ run: Run }>('sync_connector', { connector: 'shop', wait_seconds: 0 });
   await untilReading(two, run.run_id);
-  process.kill(one.pid, 'SIGSTOP');
+  await freezeOutsideTransaction(one.pid, pair.dataDir);
   await proxy.heal();
   try {
     const ended = await runToEnd(two, run.run_id, 40_000);
@@ -161,6 +162,7 @@ test('the one that syncs is frozen past its lease and wakes up later: it is shut
 
 interface Pair extends AsyncDisposable {
   readonly processes: readonly [MillraceProcess, MillraceProcess];
+  readonly dataDir: string;
   of(at: number): MillraceProcess;
   expectEqual(connector: string): Promise<void>;
 }
@@ -172,6 +174,7 @@ async function startPair(): Promise<Pair> {
   const processes = await Promise.all([startMillrace(options), startMillrace(options)]);
   return {
     processes,
+    dataDir: directory.dataDir,
     of: (at) => (at === 0 ? processes[0] : processes[1]),
     async expectEqual(connector) {
       const differences = await compareMoving({
@@ -212,6 +215,32 @@ async function untilReading(millrace: MillraceProcess, runId: string): Promise<v
     if (run.totals.rows_read > 0) return;
     if (Date.now() > until) throw new Error(`nothing is read: ${JSON.stringify(run)}`);
     await sleep(20);
+  }
+}
+
+/**
+ * Stops a process where it holds no lock of either file: one that is stopped in the middle of a transaction keeps the
+ * lock, and then nobody can write until it goes on, whatever the leases say.
+ */
+async function freezeOutsideTransaction(pid: number, dataDir: string): Promise<void> {
+  for (let tries = 0; tries < 200; tries += 1) {
+    process.kill(pid, 'SIGSTOP');
+    if (['warehouse.db', 'store.db'].every((name) => canWrite(join(dataDir, name)))) return;
+    process.kill(pid, 'SIGCONT');
+    await sleep(7);
+  }
+  throw new Error('the process was never found outside a transaction');
+}
+
+function canWrite(file: string): boolean {
+  const db = new Database(file, { timeout: 200 });
+  try {
+    db.exec('BEGIN IMMEDIATE; ROLLBACK');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    db.close();
   }
 }
 

@@ -67,7 +67,7 @@ describe('help and mistakes', () => {
     [['secret', 'list', '--log-level', 'loud'], 'log level "loud"', 'warn'],
   ] as const)('%j is answered with what would be right', async (args, what, hint) => {
     const said = await millrace(
-      args.includes('demo') || args.includes('--data-dri') ? args : inFolder(...args),
+      startsElsewhere(args) ? args : inFolder(...args),
     );
     expect(said.err).toContain('invalid_config: ');
     expect(said.err).toContain(what);
@@ -163,3 +163,8 @@ describe('demo', () => {
     expect(demo.code).toBe(0);
   });
 });
+
+/** Calls that are refused before a data folder is looked at. */
+function startsElsewhere(args: readonly string[]): boolean {
+  return args.includes('demo') || args.includes('--data-dri');
+}
