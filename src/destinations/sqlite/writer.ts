@@ -27,17 +27,20 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const { db, file, now } = parts;
   const { connector, stream, runId, epoch } = request;
   const owner = { connector, stream: stream.name };
-  const opened = guarded(file, () => db.transaction(() => openStream(db, request)).immediate());
+  const columns = stream.columns.map((column) => column.name);
+  // In one transaction: a writer that is overtaken between the two would take apart what the newer one remembers.
+  const open = db.transaction(() => {
+    const opened = openStream(db, request);
+    const { building } = opened;
+    return {
+      opened,
+      overlap: stream.mode === 'append' ? createOverlap(db, { ...owner, columns, building }) : null,
+    };
+  });
+  const { opened, overlap } = guarded(file, () => open.immediate());
   const { layout, building } = opened;
   const target = building ? buildName(layout.table) : layout.table;
-  const columns = stream.columns.map((column) => column.name);
   const inserter = guarded(file, () => createInserter(db, { table: target, layout, columns, runId }));
-  const overlap =
-    stream.mode === 'append'
-      ? guarded(file, () =>
-          db.transaction(() => createOverlap(db, { ...owner, columns, building })).immediate(),
-        )
-      : null;
   const statements = prepare(db, building);
   const deletions = createDeletions(db, { layout, runId });
   const changes = [...opened.changes];
