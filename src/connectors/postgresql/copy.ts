@@ -267,6 +267,7 @@ class BatchBuilder {
   readonly #hiddenDecoders: readonly Decoder[];
   #values: Value[] = [];
   #hidden: Value[] = [];
+  #blank: Value[] = [];
   #rows = 0;
   #bytes = 0;
   #headerSeen = false;
@@ -321,14 +322,23 @@ class BatchBuilder {
     return this.#rows >= batchRowsMax || this.#bytes >= batchBytesMax;
   }
 
+  /**
+   * As large as the last batch was: growing to it would copy the array seventeen times. And without holes: V8 writes an
+   * array that may have some as a list of properties when it crosses to another thread, at a multiple of the cost.
+   */
+  #likeLast(): Value[] {
+    const size = this.#rows * this.#decoders.length;
+    if (this.#blank.length < size) this.#blank = Array.from({ length: size }, () => 0);
+    return this.#blank.slice(0, size);
+  }
+
   /** What was gathered, and a new beginning. */
   take(): RowBatch {
     endBlock();
     const width = this.#decoders.length;
     this.#values.length = this.#rows * width;
     const batch = { values: this.#values, rows: this.#rows, bytes: this.#bytes, hidden: this.#hidden };
-    // As large as the last batch was: growing to it would copy the array seventeen times.
-    this.#values = new Array(this.#rows * width);
+    this.#values = this.#likeLast();
     this.#hidden = [];
     this.#rows = 0;
     this.#bytes = 0;
