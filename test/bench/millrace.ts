@@ -25,7 +25,7 @@ export interface BenchedMillrace extends AsyncDisposable {
 }
 
 /** Often enough for a p99, seldom enough not to be the load that it measures. */
-const HEALTH_EVERY_MS = 10;
+const HEALTH_EVERY_MS = 25;
 
 /** Starts `dist/main.js` on a new data folder and registers the source, one stream a table. */
 export async function startBenched(source: EmbeddedPostgres, dataDir: string): Promise<BenchedMillrace> {

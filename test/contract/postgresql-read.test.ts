@@ -152,12 +152,15 @@ const awkwardKeys: readonly (readonly [string, string])[] = [
 ];
 
 describe('resuming', () => {
+  /** Makes a batch end after about a thousand rows, by its bytes. */
+  const pad = "repeat('x', 230)";
+
   test.each(awkwardKeys)(
     'a first load by a key of %s goes on after every checkpoint, nothing left out or twice',
     async (type, value) => {
       const table = `k_${type.replaceAll(/\W/g, '_')}`;
       await database.query(
-        `CREATE TABLE ${table} (id ${type} PRIMARY KEY, n int); INSERT INTO ${table} SELECT ${value}, i FROM generate_series(1, 3300) i`,
+        `CREATE TABLE ${table} (id ${type} PRIMARY KEY, n int, pad text DEFAULT ${pad}); INSERT INTO ${table} SELECT ${value}, i FROM generate_series(1, 3300) i`,
       );
       const stream: Stream = { name: 'k', table, mode: 'merge' };
       const whole = await readAll(source, stream);
@@ -173,7 +176,7 @@ describe('resuming', () => {
   );
 
   test('an incremental run with ties larger than a batch goes on after every checkpoint', async () => {
-    await database.query(`CREATE TABLE ties (a int, b text, at timestamptz, PRIMARY KEY (b, a));
+    await database.query(`CREATE TABLE ties (a int, b text, at timestamptz, pad text DEFAULT ${pad}, PRIMARY KEY (b, a));
       INSERT INTO ties SELECT i, 'b' || i % 2, CASE WHEN i % 10 > 0 THEN '2024-01-01'::timestamptz + (i / 2500) * interval '1 s' END FROM generate_series(1, 6000) i`);
     const stream: Stream = { name: 'ties', table: 'ties', cursor: 'at' };
     const settled = JSON.stringify({ ...JSON.parse((await readAll(source, stream)).cursor), mark: null });

@@ -66,9 +66,7 @@ describe('help and mistakes', () => {
     [['secret', 'set', 'x', 'hunter2'], 'not given as an argument', 'printf'],
     [['secret', 'list', '--log-level', 'loud'], 'log level "loud"', 'warn'],
   ] as const)('%j is answered with what would be right', async (args, what, hint) => {
-    const said = await millrace(
-      startsElsewhere(args) ? args : inFolder(...args),
-    );
+    const said = await millrace(startsElsewhere(args) ? args : inFolder(...args));
     expect(said.err).toContain('invalid_config: ');
     expect(said.err).toContain(what);
     expect(said.err).toContain(hint);

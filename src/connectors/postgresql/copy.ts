@@ -35,8 +35,8 @@ export interface CopyPlan {
   readonly hidden: readonly Decoder[];
 }
 
-/** A batch ends when it holds this many rows or bytes, whichever comes first; one row may be larger. */
-const batchRowsMax = 1_000;
+/** A batch ends when it holds this many values or bytes, whichever comes first; one row may be larger. */
+const batchValuesMax = 13_000;
 const batchBytesMax = 256 * 1024;
 /** Batches parsed ahead of the consumer before the socket is paused; what is in one chunk comes on top. */
 const queuedBatchesMax = 1;
@@ -319,7 +319,7 @@ class BatchBuilder {
     if (at !== end) throw unreadable();
     this.#rows += 1;
     this.#bytes += end - from;
-    return this.#rows >= batchRowsMax || this.#bytes >= batchBytesMax;
+    return this.#rows * visible >= batchValuesMax || this.#bytes >= batchBytesMax;
   }
 
   /**
