@@ -41,8 +41,8 @@ export interface LandingWriter {
   close(): Promise<void>;
 }
 
-/** What is on its way between the two threads: a batch may go while less than either of these is. */
-const inFlightBatches = 4;
+/** What is on its way between the two threads: a batch may go while less than either of these is. Two batches keep the writer busy. */
+const inFlightBatches = 2;
 const inFlightBytes = 2 * 1024 * 1024;
 const resourceLimits = { maxYoungGenerationSizeMb: 8 };
 

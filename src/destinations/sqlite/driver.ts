@@ -30,7 +30,8 @@ export function openForWriting(file: string): Database {
       // NORMAL: a commit survives a killed process; after a power cut the last ones may be gone, with their cursor.
       db.pragma('synchronous = NORMAL');
       db.pragma(`wal_autocheckpoint = ${walPages}`);
-      db.pragma('cache_size = -16000');
+      // 4 MB: what a load touches again is few pages, and 16 MB measured slower (211k against 221k wide rows/s) and 20 MB larger.
+      db.pragma('cache_size = -4000');
       return db;
     } catch (error) {
       db.close();
