@@ -1,5 +1,4 @@
 import type { z } from 'zod';
-import type { MillraceError } from '../core/errors.ts';
 import type {
   Batch,
   CheckReport,
@@ -64,6 +63,3 @@ export interface Reading extends AsyncDisposable {
   /** Every primary key in the same snapshot, in primary-key column order; cursors in these batches mean nothing. */
   keys(): AsyncIterable<Batch>;
 }
-
-/** A driver's error in, ours out; null when it is not ours to explain. Pure. */
-export type Classify = (error: unknown) => MillraceError | null;

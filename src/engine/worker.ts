@@ -38,14 +38,25 @@ async function sync(job: SyncJob, signal: AbortSignal): Promise<readonly StreamR
   landing ??= createLanding((detail) => post({ type: 'fault', detail }));
   const begun = landing.begin(job.warehouseFile);
   begun.catch(() => undefined);
+  let source: Source | undefined;
   try {
-    await using source = await openSource(job.source);
+    source = await openSource(job.source);
     await begun;
     return await syncAll(job, { source, landing }, signal);
   } finally {
-    // Not waited for: closing moves the write-ahead log into the file, a tenth of a second after a large load, and the run
-    // is done before that. What the next job asks of the landing thread comes behind it.
+    void close(source);
+    // Neither is waited for. A session says goodbye in its own time, and closing the file moves the write-ahead log into
+    // it, a tenth of a second after a large load; the run is done before that. What the next job asks of the landing
+    // thread comes behind it.
     landing.end().catch((error: unknown) => post({ type: 'fault', detail: faultOf(error) }));
+  }
+}
+
+async function close(source: Source | undefined): Promise<void> {
+  try {
+    await source?.[Symbol.asyncDispose]();
+  } catch (error) {
+    post({ type: 'fault', detail: faultOf(error) });
   }
 }
 
