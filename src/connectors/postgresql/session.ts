@@ -1,10 +1,11 @@
 import { checkServerIdentity } from 'node:tls';
 import pg from 'pg';
 import { MillraceError } from '../../core/errors.ts';
+import { CheckedSocket } from '../sql/socket.ts';
 import { classify } from './classify.ts';
 import type { Settings } from './config.ts';
 import { CopyOut, type CopySocket } from './copy.ts';
-import { CheckedSocket, sendCancel } from './socket.ts';
+import { sendCancel } from './socket.ts';
 
 /** A row as the server prints it: text or NULL, in the order of the SELECT list. */
 export type TextRow = readonly (string | null)[];
