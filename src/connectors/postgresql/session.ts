@@ -1,6 +1,7 @@
 import { checkServerIdentity } from 'node:tls';
 import pg from 'pg';
 import { MillraceError } from '../../core/errors.ts';
+import { cancelled } from '../sql/pool.ts';
 import { CheckedSocket } from '../sql/socket.ts';
 import { classify } from './classify.ts';
 import type { Settings } from './config.ts';
@@ -263,14 +264,6 @@ function silent(cause?: unknown): MillraceError {
   return new MillraceError('timeout', 'The server stopped answering.', {
     hint: 'Millrace tries again from the last stored position. If statements really take that long, raise statement_timeout_ms of the connector.',
     cause,
-  });
-}
-
-/** What work ends with whose signal has fired: the reason given, or that it was cancelled. */
-export function cancelled({ reason }: AbortSignal): MillraceError {
-  if (reason instanceof MillraceError) return reason;
-  return new MillraceError('cancelled', 'The work with the server was cancelled.', {
-    hint: 'Call again to go on from the last stored position.',
   });
 }
 
