@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { connectorTypes, findConnectorType } from '../../src/connectors/index.ts';
 import { postgresConfig, settingsOf } from '../../src/connectors/postgresql/config.ts';
-import { parseLookback, plain, streamName } from '../../src/connectors/sql.ts';
+import { parseLookback } from '../../src/connectors/sql/lookback.ts';
+import { plain, streamName } from '../../src/connectors/sql/names.ts';
 
 const fields = { host: 'h', database: 'd', username: 'u', password: 'canary-7f3a' };
 

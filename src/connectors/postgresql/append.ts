@@ -16,10 +16,10 @@
  */
 
 import type { Batch } from '../../core/model.ts';
+import { type Position, writePosition } from '../sql/position.ts';
 import type { RowBatch } from './copy.ts';
 import * as decode from './decode.ts';
 import { asValue, lessLookback, type PlannedColumn, rowTexts, selectRows } from './plan.ts';
-import { type Position, writePosition } from './position.ts';
 import type { Step, StepContext, Steps } from './read.ts';
 
 type AppendPosition = Extract<Position, { readonly phase: 'append' }>;

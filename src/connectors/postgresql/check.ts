@@ -1,6 +1,6 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Check, CheckReport, Stream } from '../../core/model.ts';
-import { plain } from '../sql.ts';
+import { plain } from '../sql/names.ts';
 import type { Settings } from './config.ts';
 import type { SessionPool } from './pool.ts';
 import { resolveStream } from './resolve.ts';

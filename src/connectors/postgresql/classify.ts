@@ -1,5 +1,5 @@
 import { type ErrorCode, MillraceError } from '../../core/errors.ts';
-import { plain } from '../sql.ts';
+import { plain } from '../sql/names.ts';
 
 /** Where the failing connection went, for sentences and hints. Nothing secret. */
 export interface Where {

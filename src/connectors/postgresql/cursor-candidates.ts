@@ -1,5 +1,5 @@
 import type { CursorCandidate } from '../../core/model.ts';
-import { plain } from '../sql.ts';
+import { plain } from '../sql/names.ts';
 import { candidateScore } from './candidates.ts';
 
 /** What the catalogue and its statistics know about a column. */

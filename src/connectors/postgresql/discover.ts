@@ -1,6 +1,6 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Page, PageRequest, Stream, StreamInfo, StreamKind } from '../../core/model.ts';
-import { streamName } from '../sql.ts';
+import { streamName } from '../sql/names.ts';
 import { type ColumnFacts, cursorCandidates, suggestedCursor } from './cursor-candidates.ts';
 import { newestInFuture } from './newest.ts';
 import type { TextRow } from './session.ts';

@@ -35,9 +35,10 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../core/errors.ts';
-import { type Lookback, plain } from '../sql.ts';
+import type { Lookback } from '../sql/lookback.ts';
+import { plain } from '../sql/names.ts';
+import type { Held, Settled } from '../sql/position.ts';
 import { asValue, cursorKind, fromWhere, type PlannedColumn } from './plan.ts';
-import type { Held, Settled } from './position.ts';
 import type { QueryOptions, Session, TextRow } from './session.ts';
 import type { Shape } from './shape.ts';
 

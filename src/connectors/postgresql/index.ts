@@ -1,6 +1,6 @@
 import type { ConnectorType } from '../connector.ts';
+import { readPosition } from '../sql/position.ts';
 import { type PostgresConfig, postgresConfig, settingsOf } from './config.ts';
-import { readPosition } from './position.ts';
 
 /** PostgreSQL 12 and later, and what speaks like it. The driver is loaded when a connector is opened. */
 export const postgresql: ConnectorType<PostgresConfig> = {

@@ -1,7 +1,7 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Stream } from '../../core/model.ts';
 import { suggestion } from '../../core/nearest.ts';
-import { plain } from '../sql.ts';
+import { plain } from '../sql/names.ts';
 import { fromWhere } from './plan.ts';
 import type { Shape, ShapeContext, SourceColumn } from './shape.ts';
 import { isOrderable } from './types.ts';

@@ -1,6 +1,7 @@
 /** Reading for `merge`: a first load by key, then what changed by (cursor, key). Every batch is a checkpoint. */
 
-import { plain } from '../sql.ts';
+import { plain } from '../sql/names.ts';
+import { type Held, type Position, type Settled, writePosition } from '../sql/position.ts';
 import {
   fromWhere,
   lessLookback,
@@ -10,7 +11,6 @@ import {
   selectRows,
   strictlyAfter,
 } from './plan.ts';
-import { type Held, type Position, type Settled, writePosition } from './position.ts';
 import type { Step, StepContext, Steps } from './read.ts';
 
 /** What is left to read from the position on. */

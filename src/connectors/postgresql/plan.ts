@@ -2,8 +2,8 @@
 
 import { MillraceError } from '../../core/errors.ts';
 import type { ResolvedStream, Stream } from '../../core/model.ts';
-import type { Lookback } from '../sql.ts';
-import { plain } from '../sql.ts';
+import type { Lookback } from '../sql/lookback.ts';
+import { plain } from '../sql/names.ts';
 import type { CopyPlan, RowBatch } from './copy.ts';
 import * as decode from './decode.ts';
 import { literal, loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';

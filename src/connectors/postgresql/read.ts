@@ -1,13 +1,14 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Batch, Cursor, ResolvedStream } from '../../core/model.ts';
 import type { Reading } from '../connector.ts';
-import { type Lookback, parseLookback, plain } from '../sql.ts';
+import { type Lookback, parseLookback } from '../sql/lookback.ts';
+import { plain } from '../sql/names.ts';
+import { type Position, readPosition, type Settled, writePosition } from '../sql/position.ts';
 import { appendSteps } from './append.ts';
 import { type Guard, readerName } from './guard.ts';
 import { mergeSteps } from './merge.ts';
 import { changedMeanwhile, fromWhere, planRead, type ReadPlan, schemaChanged, selectRows } from './plan.ts';
 import type { SessionPool } from './pool.ts';
-import { type Position, readPosition, type Settled, writePosition } from './position.ts';
 import { type Session, textSettings } from './session.ts';
 import { loadShape } from './shape.ts';
 import type { TypeCache } from './types.ts';

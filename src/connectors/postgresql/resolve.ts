@@ -1,6 +1,7 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Mode, ResolvedStream, Stream } from '../../core/model.ts';
-import { parseLookback, plain } from '../sql.ts';
+import { parseLookback } from '../sql/lookback.ts';
+import { plain } from '../sql/names.ts';
 import { candidateNames } from './candidates.ts';
 import { chooseKey, described, findColumn, notOrderable } from './keys.ts';
 import { cursorKind, fromWhere } from './plan.ts';

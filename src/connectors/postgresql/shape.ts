@@ -1,7 +1,7 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Stream, StreamKind } from '../../core/model.ts';
 import { suggestion } from '../../core/nearest.ts';
-import { plain } from '../sql.ts';
+import { plain } from '../sql/names.ts';
 import type { Session } from './session.ts';
 import { learnTypes, type TypeCache } from './types.ts';
 

@@ -5,16 +5,16 @@ import type { Cursor } from '../../core/model.ts';
 /** A mark that some transactions stood in the way of: good once all of them are gone. */
 const held = z.object({
   mark: z.string(),
-  /** When the server started: virtual transaction ids mean nothing across a restart. */
+  /** Which server it was and when it started: ids of transactions mean nothing across a restart. */
   server: z.string(),
-  /** Virtual transaction ids, `3/1041`, and names of prepared transactions. */
+  /** Who stood in the way, by ids that the dialect's guard can recognise. */
   open: z.array(z.string()),
 });
 
 const settled = { mark: z.string().nullable(), held: z.array(held) };
 
 /**
- * How far a stream has been read. Every value of a column is PostgreSQL's own text of it. `of` names the cursor
+ * How far a stream has been read. Every value of a column is the source's own text of it. `of` names the cursor
  * and key it was made for: with others it means nothing.
  */
 const position = z.discriminatedUnion('phase', [
