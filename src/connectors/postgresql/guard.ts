@@ -35,7 +35,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../core/errors.ts';
-import type { Lookback } from '../sql/lookback.ts';
+import { type GuardResult, heldWarning, remember } from '../sql/guard.ts';
+import { type Lookback, shownLookback } from '../sql/lookback.ts';
 import { plain } from '../sql/names.ts';
 import type { Held, Settled } from '../sql/position.ts';
 import { asValue, cursorKind, fromWhere, type PlannedColumn } from './plan.ts';
@@ -53,25 +54,12 @@ export interface GuardRequest {
   readonly signal: AbortSignal;
 }
 
-export interface GuardResult {
-  /** What will be settled when everything up to now has been read. */
-  readonly bound: Settled;
-  /** Which protection was in force, for the run. */
-  readonly guard: string;
-  readonly warnings: readonly string[];
-  /** The window to read behind the mark in this run. */
-  readonly lookback: Lookback | null;
-}
-
 /** Must be called, and have returned, before the snapshot that reads is taken. */
 export type Guard = (request: GuardRequest) => Promise<GuardResult>;
 
 /** How long a run waits for transactions that are about to end: most live for milliseconds. */
 const patienceMs = 250;
 const standbyLookback: Lookback = { kind: 'time', ms: 300_000 };
-/** Remembered marks, and open transactions remembered with one: beyond that a mark is simply not kept. */
-const heldMax = 8;
-const openMax = 200;
 const preparedName = 'prepared: ';
 
 /** The application_name of a transaction of ours that only reads: other readers of ours need not wait for it. */
@@ -84,7 +72,7 @@ export const lateCommitGuard: Guard = async (request) => {
   const look = await lookAround(request);
   if (look === 'standby' || look === 'hidden') return withWindow(request, top.mark, look, warnings);
   const { settled, lookback } = request;
-  const declared = lookback === null ? '' : `, and a look-back of ${shown(lookback)}`;
+  const declared = lookback === null ? '' : `, and a look-back of ${shownLookback(lookback)}`;
   const open = await waitFor(request, look);
   if (top.mark === null) {
     return {
@@ -237,15 +225,10 @@ async function heldBack(
   const inDoubt = open.some(({ id }) => id.startsWith(preparedName));
   const gone = (entry: Held): boolean =>
     !inDoubt && (entry.server !== look.server || entry.open.every((id) => !still.has(id)));
-  const remembered = settled.held.filter(gone).map((entry) => entry.mark);
-  const started = await belowOldestStart(request, open);
-  const best = await later(request, [settled.mark, started, ...remembered]);
-
   const ids = open.map(({ id }) => id);
-  const held: Held[] = settled.held.filter((entry) => !gone(entry));
-  if (ids.length <= openMax && held.at(-1)?.mark !== mark) {
-    held.push({ mark, server: look.server, open: ids });
-  }
+  const { released, held } = remember(settled.held, { mark, server: look.server, open: ids }, gone);
+  const started = await belowOldestStart(request, open);
+  const best = await later(request, [settled.mark, started, ...released]);
   const moved = best !== settled.mark;
   const guard = moved
     ? best === started
@@ -253,9 +236,10 @@ async function heldBack(
       : 'open transactions (pg_locks)'
     : 'held at the previous mark';
   return {
-    bound: { mark: best, held: held.slice(-heldMax) },
+    bound: { mark: best, held },
     guard: `${guard}${declared}`,
-    warnings: best === null || !moved ? [...warnings, heldWarning(open.length, best)] : warnings,
+    warnings:
+      best === null || !moved ? [...warnings, heldWarning(open.length, best, 'pg_stat_activity')] : warnings,
     lookback: request.lookback,
   };
 }
@@ -281,15 +265,6 @@ async function askStream(
   return shape.carriesSql ? await session.readOnly(ask) : await ask();
 }
 
-function heldWarning(count: number, mark: string | null): string {
-  const who = count === 1 ? 'A transaction is' : `${count} transactions are`;
-  const then =
-    mark === null
-      ? 'the next run reads the whole table again'
-      : 'rows since the previous mark are read again by the next run';
-  return `${who} still open at the source and may commit older rows: ${then}, until they end. pg_stat_activity shows who they are.`;
-}
-
 /** No list of open transactions: a window behind the mark has to do. */
 async function withWindow(
   request: GuardRequest,
@@ -304,7 +279,7 @@ async function withWindow(
   const none = `No guard against late commits is possible here (${reason}): give the stream a \`lookback\`, such as 10000 for a sequence.`;
   const bound = { mark: await later(request, [mark, settled.mark]), held: [] };
   if (lookback === null) return { bound, guard: `none: ${reason}`, warnings: [...warnings, none], lookback };
-  return { bound, guard: `lookback ${shown(lookback)}: ${reason}`, warnings, lookback };
+  return { bound, guard: `lookback ${shownLookback(lookback)}: ${reason}`, warnings, lookback };
 }
 
 /** The latest of some values, by the type's own order: a mark never moves back. */
@@ -317,8 +292,4 @@ async function later(
   const list = known.map((value) => asValue(cursor, value)).join(', ');
   const [row] = await session.query(`SELECT greatest(${list})::text`, [], { signal });
   return row?.[0] ?? null;
-}
-
-function shown(lookback: Lookback): string {
-  return lookback.kind === 'time' ? `${lookback.ms / 1000} s` : lookback.by;
 }

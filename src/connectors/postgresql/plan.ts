@@ -4,8 +4,6 @@ import { MillraceError } from '../../core/errors.ts';
 import type { ResolvedStream, Stream } from '../../core/model.ts';
 import type { Lookback } from '../sql/lookback.ts';
 import { plain } from '../sql/names.ts';
-import type { CopyPlan, RowBatch } from './copy.ts';
-import * as decode from './decode.ts';
 import { literal, loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
 import { baseType, type Travel, type TypeCache, travelOf } from './types.ts';
 
@@ -147,37 +145,4 @@ export function lessLookback(cursor: PlannedColumn, mark: string, lookback: Look
 export function cursorKind(base: number): 'time' | 'number' | 'other' {
   if (base === 1082 || base === 1114 || base === 1184) return 'time';
   return [20, 21, 23, 26, 700, 701, 1700].includes(base) ? 'number' : 'other';
-}
-
-/** How texts of columns are taken from the last row of a batch, for the position. */
-export interface RowTexts {
-  readonly hidden: readonly string[];
-  readonly decoders: CopyPlan['hidden'];
-  /** Null when a value has no text that the server could read back (bytes that are not UTF-8). */
-  read(batch: RowBatch): readonly string[] | null;
-}
-
-/** From the landed values where these read back exactly; by a hidden column of text otherwise. */
-export function rowTexts(plan: ReadPlan, columns: readonly PlannedColumn[]): RowTexts {
-  const hidden = columns.filter(({ travel }) => travel.literal === null);
-  const width = plan.columns.length;
-  return {
-    hidden: hidden.map((column) => `${column.ref}::text`),
-    decoders: hidden.map(() => decode.text),
-    read(batch) {
-      const row = (batch.rows - 1) * width;
-      const hiddenRow = batch.hidden.length - batch.hidden.length / batch.rows;
-      const texts: string[] = [];
-      for (const column of columns) {
-        const value =
-          column.travel.literal === null
-            ? batch.hidden[hiddenRow + hidden.indexOf(column)]
-            : batch.values[row + column.index];
-        if (value === null || value === undefined) return null;
-        if (value instanceof Uint8Array && column.travel.type !== 'bytes') return null;
-        texts.push(column.travel.literal === null ? String(value) : column.travel.literal(value));
-      }
-      return texts;
-    },
-  };
 }

@@ -1,14 +1,14 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Batch, Cursor, ResolvedStream } from '../../core/model.ts';
 import type { Reading } from '../connector.ts';
-import { type Lookback, parseLookback } from '../sql/lookback.ts';
+import { findBound, stepsFor, usablePosition } from '../sql/begin.ts';
 import { plain } from '../sql/names.ts';
-import { type Position, readPosition, type Settled, writePosition } from '../sql/position.ts';
-import { appendSteps } from './append.ts';
+import { writePosition } from '../sql/position.ts';
+import { everything, type Steps } from '../sql/reader.ts';
 import { type Guard, readerName } from './guard.ts';
-import { mergeSteps } from './merge.ts';
-import { changedMeanwhile, fromWhere, planRead, type ReadPlan, schemaChanged, selectRows } from './plan.ts';
+import { changedMeanwhile, fromWhere, planRead, type ReadPlan, schemaChanged } from './plan.ts';
 import type { SessionPool } from './pool.ts';
+import { copyReader } from './reader.ts';
 import { type Session, textSettings } from './session.ts';
 import { loadShape } from './shape.ts';
 import type { TypeCache } from './types.ts';
@@ -19,36 +19,6 @@ export interface ReadContext {
   readonly schemas: readonly string[];
   /** The late-commit guard; handed in, so that a test can see what happens without one. */
   readonly guard: Guard;
-  readonly signal: AbortSignal;
-}
-
-/** One SELECT on the way to the end of a reading, and the batches it becomes. */
-export interface Step {
-  readonly select: string;
-  batches(session: Session, signal: AbortSignal): AsyncIterable<Batch>;
-}
-
-/** What a reading is made of, besides its session. */
-export interface Steps {
-  readonly steps: readonly Step[];
-  /** The position when everything has been read. */
-  readonly end: Position;
-  readonly resumed: boolean;
-  readonly warnings: readonly string[];
-}
-
-/** What the guard found, when a new run has to know it; a resumed one keeps the bound of its first part. */
-export interface Bound {
-  readonly settled: Settled;
-  readonly lookback: Lookback | null;
-}
-
-export interface StepContext {
-  readonly plan: ReadPlan;
-  readonly position: Position | null;
-  readonly bound: Bound;
-  /** In the snapshot. */
-  readonly session: Session;
   readonly signal: AbortSignal;
 }
 
@@ -73,13 +43,19 @@ export async function openReading(
     const shape = await loadShape({ ...context, session }, stream.declared);
     const plan = planRead(stream, shape, context.types);
     const { position, warnings } = usablePosition(stream, plan, from);
-    const guarded = await findBound(context, { session, stream, plan, position }).catch(async (error) => {
+    const guarded = await findBound({
+      stream,
+      cursor: plan.cursor,
+      position,
+      guard: (question) => context.guard({ session, shape, signal, ...question }),
+    }).catch(async (error) => {
       throw await changedMeanwhile({ ...context, session }, { stream: stream.declared, shape }, error);
     });
     await session.command(beginSql, { signal });
     await holdShape(session, plan, signal);
-    const bound = { settled: guarded.settled, lookback: guarded.lookback };
-    const parts = await stepsFor(stream, { plan, position, bound, session, signal });
+    const bound = { settled: guarded.bound, lookback: guarded.lookback };
+    const reader = copyReader({ plan, session, signal });
+    const parts = await stepsFor(stream, { plan, position, bound, reader });
     return new PostgresReading({
       session,
       plan,
@@ -126,111 +102,6 @@ async function holdShape(session: Session, plan: ReadPlan, signal: AbortSignal):
   }
 }
 
-/** A stored position, or null and a word when it was made for another cursor or key. */
-function usablePosition(
-  stream: ResolvedStream,
-  plan: ReadPlan,
-  from: Cursor | null,
-): { readonly position: Position | null; readonly warnings: readonly string[] } {
-  if (stream.mode === 'replace') return { position: null, warnings: [] };
-  const position = readPosition(from);
-  const appends = position?.phase === 'append' || position?.phase === 'appended';
-  if (position === null) return { position, warnings: [] };
-  if (position.phase !== 'replace' && position.of === plan.of && appends === (stream.mode === 'append'))
-    return { position, warnings: [] };
-  if (stream.mode === 'append') {
-    throw new MillraceError(
-      'cursor_invalid',
-      `The stored position of "${stream.name}" belongs to another cursor, type or mode: going on would add rows twice.`,
-      {
-        hint: 'Run sync_connector with full_refresh: true; or give the stream a new name, and it lands in a new table.',
-        nextActions: [],
-      },
-    );
-  }
-  return {
-    position: null,
-    warnings: [
-      'The cursor or key of the stream is not the one of the stored position: everything is read again, and merged.',
-    ],
-  };
-}
-
-interface BoundRequest {
-  readonly session: Session;
-  readonly stream: ResolvedStream;
-  readonly plan: ReadPlan;
-  readonly position: Position | null;
-}
-
-async function findBound(
-  { guard, signal }: ReadContext,
-  { session, stream, plan, position }: BoundRequest,
-): Promise<Bound & { readonly guard: string; readonly warnings: readonly string[] }> {
-  const declared = stream.declared.lookback === undefined ? null : parseLookback(stream.declared.lookback);
-  const { cursor } = plan;
-  if (stream.mode === 'replace' || cursor === null) {
-    return {
-      settled: { mark: null, held: [] },
-      lookback: null,
-      guard: 'one snapshot of everything',
-      warnings: [],
-    };
-  }
-  if (position?.phase === 'load' || position?.phase === 'inc' || position?.phase === 'append') {
-    return {
-      settled: position.bound,
-      lookback: declared,
-      guard: 'as at the beginning of this run, which is being resumed',
-      warnings: [],
-    };
-  }
-  const settled =
-    position?.phase === 'settled' || position?.phase === 'appended' ? position : { mark: null, held: [] };
-  const found = await guard({
-    session,
-    shape: plan.shape,
-    cursor,
-    settled: { mark: settled.mark, held: settled.held },
-    lookback: declared,
-    signal,
-  });
-  return { settled: found.bound, lookback: found.lookback, guard: found.guard, warnings: found.warnings };
-}
-
-async function stepsFor(stream: ResolvedStream, context: StepContext): Promise<Steps> {
-  switch (stream.mode) {
-    case 'merge':
-      return await mergeSteps(context);
-    case 'append':
-      return await appendSteps(context);
-    case 'replace':
-      return replaceSteps(context);
-    default:
-      throw stream.mode satisfies never;
-  }
-}
-
-/** Everything in the order in which it lies: never resumed, since the order is not ours to repeat. */
-function replaceSteps({ plan }: StepContext): Steps {
-  const end: Position = { phase: 'replace' };
-  const cursor = writePosition(end);
-  const select = selectRows(plan, {});
-  const step: Step = {
-    select,
-    async *batches(session, signal) {
-      const copy = session.copy(select, signal);
-      for await (const batch of copy.batches({
-        decoders: plan.columns.map(({ travel }) => travel.decode),
-        hidden: [],
-      })) {
-        yield { values: batch.values, rows: batch.rows, bytes: batch.bytes, cursor };
-      }
-    },
-  };
-  return { steps: [step], end, resumed: false, warnings: [] };
-}
-
 interface ReadingParts {
   readonly session: Session;
   readonly plan: ReadPlan;
@@ -264,43 +135,30 @@ class PostgresReading implements Reading {
 
   async *#read(): AsyncGenerator<Batch, void, void> {
     const { parts } = this.#parts;
-    for (const step of parts.steps) yield* this.#copy(step);
+    for (const step of parts.steps) yield* this.#copy(step());
     yield { values: [], rows: 0, bytes: 0, cursor: writePosition(parts.end) };
   }
 
-  async *#copy(step: Step): AsyncGenerator<Batch, void, void> {
+  async *#copy<T>(rows: AsyncIterable<T>): AsyncGenerator<T, void, void> {
     const { session, signal } = this.#parts;
     this.#copying = true;
     try {
-      yield* step.batches(session, signal);
+      yield* rows;
       this.#copying = false;
     } catch (error) {
       throw session.explain(error, signal);
     }
   }
 
-  async count(): Promise<number | null> {
-    const { session, plan, signal } = this.#parts;
-    const [row] = await session.query(`SELECT count(*)${fromWhere(plan.shape)}`, [], { signal });
-    return Number(row?.[0] ?? 0);
+  count(): Promise<number> {
+    return copyReader(this.#parts).count([]);
   }
 
   async *keys(): AsyncGenerator<Batch, void, void> {
-    const { plan } = this.#parts;
-    const narrow: ReadPlan = { ...plan, columns: plan.key };
-    const select = selectRows(narrow, {});
-    yield* this.#copy({
-      select,
-      async *batches(session, signal) {
-        const copy = session.copy(select, signal);
-        for await (const batch of copy.batches({
-          decoders: plan.key.map(({ travel }) => travel.decode),
-          hidden: [],
-        })) {
-          yield { values: batch.values, rows: batch.rows, bytes: batch.bytes, cursor: '' };
-        }
-      },
-    });
+    const { plan, session, signal } = this.#parts;
+    const reader = copyReader({ plan: { ...plan, columns: plan.key }, session, signal });
+    for await (const { values, rows, bytes } of this.#copy(reader.rows(everything)))
+      yield { values, rows, bytes, cursor: '' };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
