@@ -1,36 +1,60 @@
-/** Which columns could be a cursor, judged by name and type alone; discover.ts adds what the statistics know. */
+/** What types and catalogue entries of PostgreSQL say about a column that could be a cursor. */
 
-const timeType = /^(timestamp|date\b)/;
-const integerType = /^(bigint|integer)/;
-/** Names of columns that change with every change of the row, best first. */
-const changeNames = [
-  /^(updated|modified|changed)(_?at|_?on|_?time|_?ts|_?date)?$/i,
-  /(updat|modif|chang|last_?(write|edit|touch)|sync)/i,
-];
-const createNames =
-  /^(created|inserted|recorded|logged|occurred|event)(_?at|_?on|_?time|_?ts|_?date)?$|^(ts|time|timestamp)$/i;
-const numberNames = /^(id|seq|sequence|version|revision|row_?version|lsn|offset|position)$|_(seq|version)$/i;
+import type { CandidateKind } from '../sql/candidates.ts';
+import type { ColumnFacts } from '../sql/cursor-candidates.ts';
+import { plain } from '../sql/names.ts';
 
-export interface CandidateColumn {
+/** What a column of this type could follow. */
+export function candidateKind(typeName: string): CandidateKind {
+  if (/^(timestamp|date\b)/.test(typeName)) return 'time';
+  return /^(bigint|integer)/.test(typeName) ? 'integer' : 'other';
+}
+
+/** A column as the catalogue and pg_stats describe it. */
+export interface CatalogueColumn {
   readonly name: string;
   readonly typeName: string;
+  readonly notNull: boolean;
+  /** Its default as SQL, or `identity`. */
+  readonly fill: string;
+  readonly indexed: boolean;
+  readonly unique: boolean;
+  /** A trigger on UPDATE that speaks of it. */
+  readonly trigger: string | null;
+  /** Null before the first ANALYZE. */
+  readonly nullShare: number | null;
+  /** As in pg_stats: a count, or when negative a share of the rows; 0 or null when not known. */
+  readonly distinct: number | null;
 }
 
-/** How well a column would do: 3 follows every change, 2 follows new rows by time, 1 by number, 0 not at all. */
-export function candidateScore(column: CandidateColumn): 0 | 1 | 2 | 3 {
-  const time = timeType.test(column.typeName);
-  if (time && changeNames.some((pattern) => pattern.test(column.name))) return 3;
-  if (time && createNames.test(column.name)) return 2;
-  if (integerType.test(column.typeName) && numberNames.test(column.name)) return 1;
-  return time ? 2 : 0;
+/** The same in words that fit every SQL database. */
+export function columnFacts(column: CatalogueColumn, estimatedRows: number | null): ColumnFacts {
+  const { name, typeName, notNull, fill, indexed, unique, trigger, nullShare, distinct } = column;
+  return {
+    name,
+    kind: candidateKind(typeName),
+    notNull,
+    indexed,
+    unique,
+    keptBy: trigger === null ? null : `trigger "${plain(trigger, 63)}" sets it on UPDATE`,
+    filledBy: filledBy(fill),
+    nullShare,
+    distinct: distinctValues(distinct, estimatedRows),
+    caveats: /^timestamp( without|\(\d\) without|$)/.test(typeName)
+      ? ['has no time zone: two writers in different zones disagree about order']
+      : [],
+  };
 }
 
-/** The best three names, best first. */
-export function candidateNames(columns: readonly CandidateColumn[]): readonly string[] {
-  return columns
-    .map((column) => ({ name: column.name, score: candidateScore(column) }))
-    .filter(({ score }) => score > 0)
-    .sort((a, b) => b.score - a.score)
-    .slice(0, 3)
-    .map(({ name }) => name);
+const clock = /\b(now|clock_timestamp|statement_timestamp|transaction_timestamp)\(\)|CURRENT_TIMESTAMP/i;
+
+function filledBy(fill: string): readonly string[] {
+  if (clock.test(fill)) return ["filled from the server's clock by default"];
+  return fill === 'identity' || /^nextval\(/.test(fill) ? ['filled from a sequence'] : [];
+}
+
+function distinctValues(distinct: number | null, rows: number | null): number | null {
+  if (distinct === null || distinct === 0) return null;
+  if (distinct > 0) return distinct;
+  return rows === null ? null : -distinct * rows;
 }

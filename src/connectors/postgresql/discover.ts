@@ -1,7 +1,8 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Page, PageRequest, Stream, StreamInfo, StreamKind } from '../../core/model.ts';
+import { type ColumnFacts, cursorCandidates, suggestedCursor } from '../sql/cursor-candidates.ts';
 import { streamName } from '../sql/names.ts';
-import { type ColumnFacts, cursorCandidates, suggestedCursor } from './cursor-candidates.ts';
+import { type CatalogueColumn, columnFacts } from './candidates.ts';
 import { newestInFuture } from './newest.ts';
 import type { TextRow } from './session.ts';
 import type { ShapeContext } from './shape.ts';
@@ -33,28 +34,35 @@ export async function discoverStreams(
     { signal },
   );
   const tables = rows.slice(0, limit).map(toTable);
-  const facts = await columnFacts(
+  const catalogue = await catalogueColumns(
     context,
     tables.map(({ oid }) => oid),
   );
   await learnTypes(
     session,
-    [...facts.values()].flatMap((columns) => columns.map(({ type }) => type)),
+    [...catalogue.values()].flatMap((columns) => columns.map(({ type }) => type)),
     types,
+  );
+  const facts = new Map<number, readonly ColumnFacts[]>(
+    tables.map(({ oid, estimatedRows }) => [
+      oid,
+      (catalogue.get(oid) ?? []).map((column) => columnFacts(column, estimatedRows)),
+    ]),
   );
   const future = await newestInFuture(context, tables, facts);
 
   const taken = new Set<string>();
   const items = tables.map((table): StreamInfo => {
-    const columns = facts.get(table.oid) ?? [];
+    const columns = catalogue.get(table.oid) ?? [];
+    const known = facts.get(table.oid) ?? [];
     const name = streamName(table.schema === 'public' ? table.name : `${table.schema}_${table.name}`, taken);
     taken.add(name);
-    const candidates = cursorCandidates(columns, {
+    const candidates = cursorCandidates(known, {
       estimatedRows: table.estimatedRows,
       future: future.get(table.oid) ?? new Set(),
       isTable: table.isTable,
     });
-    const cursor = suggestedCursor(columns, table.key);
+    const cursor = suggestedCursor(known, table.key);
     const suggested: Stream = { name, table: table.sql, ...(cursor === null ? {} : { cursor }) };
     return {
       name,
@@ -142,12 +150,16 @@ function toTable([oid, schema, name, sql, kind, estimate, key]: TextRow): Discov
   };
 }
 
-async function columnFacts(
+interface TypedColumn extends CatalogueColumn {
+  readonly type: number;
+}
+
+async function catalogueColumns(
   { session, signal }: ShapeContext,
   oids: readonly number[],
-): Promise<ReadonlyMap<number, readonly ColumnFacts[]>> {
-  const facts = new Map<number, ColumnFacts[]>();
-  if (oids.length === 0) return facts;
+): Promise<ReadonlyMap<number, readonly TypedColumn[]>> {
+  const found = new Map<number, TypedColumn[]>();
+  if (oids.length === 0) return found;
   const rows = await session.query(columnsSql, [`{${oids.join(',')}}`], { signal });
   for (const [
     table,
@@ -161,9 +173,8 @@ async function columnFacts(
     trigger,
     nulls,
     distinct,
-    correlation,
   ] of rows) {
-    const column: ColumnFacts = {
+    const column: TypedColumn = {
       name: name ?? '',
       type: Number(type),
       typeName: typeName ?? '',
@@ -174,13 +185,12 @@ async function columnFacts(
       trigger: trigger ?? null,
       nullShare: number(nulls),
       distinct: number(distinct),
-      correlation: number(correlation),
     };
-    const known = facts.get(Number(table));
+    const known = found.get(Number(table));
     if (known) known.push(column);
-    else facts.set(Number(table), [column]);
+    else found.set(Number(table), [column]);
   }
-  return facts;
+  return found;
 }
 
 /** `indexed`: leads an index that covers every row. `trigger`: one BEFORE UPDATE whose function speaks of the column. */
@@ -193,13 +203,13 @@ SELECT a.attrelid, a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.a
   (SELECT t.tgname FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
    WHERE t.tgrelid = a.attrelid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 19 = 19
      AND pg_catalog.strpos(p.prosrc, a.attname) > 0 LIMIT 1),
-  s.null_frac, s.n_distinct, s.correlation
+  s.null_frac, s.n_distinct
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN LATERAL (
-  SELECT st.null_frac, st.n_distinct, st.correlation FROM pg_catalog.pg_stats st
+  SELECT st.null_frac, st.n_distinct FROM pg_catalog.pg_stats st
   WHERE st.schemaname = n.nspname AND st.tablename = c.relname AND st.attname = a.attname
     AND (pg_catalog.format_type(a.atttypid, a.atttypmod) ~ '^(timestamp|date|bigint|integer)')
   ORDER BY st.inherited DESC LIMIT 1) AS s ON true

@@ -1,7 +1,6 @@
-import { MillraceError } from '../../core/errors.ts';
 import type { Stream } from '../../core/model.ts';
-import { suggestion } from '../../core/nearest.ts';
-import { plain } from '../sql/names.ts';
+import { findColumn, notOrderable } from '../sql/choices.ts';
+import { nullsInKey, sharedKey, twice, type UniqueKey, uniqueServes } from '../sql/unique.ts';
 import { fromWhere } from './plan.ts';
 import type { Shape, ShapeContext, SourceColumn } from './shape.ts';
 import { isOrderable } from './types.ts';
@@ -36,16 +35,8 @@ export async function chooseKey(
   }
   const best = trusted.find((index) => index.primary) ?? trusted[0];
   if (!best) return [];
-  if (!best.primary)
-    notes.push(
-      `There is no primary key; the unique index on (${best.columns.map((name) => plain(name, 63)).join(', ')}) serves as one.`,
-    );
+  if (!best.primary) notes.push(uniqueServes(best));
   return best.columns.map((name) => findColumn(shape, name, 'key'));
-}
-
-interface UniqueKey {
-  readonly primary: boolean;
-  readonly columns: readonly string[];
 }
 
 /** Keys that no two rows can share and no row can lack, primary first, then the shortest. */
@@ -71,16 +62,6 @@ async function uniqueKeys(
   }));
 }
 
-function twice(key: readonly string[]): MillraceError {
-  return new MillraceError(
-    'invalid_config',
-    `primary_key names a column twice: ${key.map((name) => plain(name, 63)).join(', ')}.`,
-    {
-      hint: 'Name each column of the key once.',
-    },
-  );
-}
-
 /** A scan of everything, when no index promises it; beyond this we cannot tell, and the run would not start. */
 const duplicatesTimeoutMs = 120_000;
 
@@ -90,19 +71,10 @@ async function refuseDuplicates(
   key: readonly SourceColumn[],
 ): Promise<void> {
   const refs = key.map((column) => column.ref).join(', ');
-  const names = key.map((column) => plain(column.name, 63)).join(', ');
   const options = { signal, timeoutMs: duplicatesTimeoutMs };
   const empty = key.map((column) => `${column.ref} IS NULL`).join(' OR ');
   const [nulls] = await session.query(`SELECT count(*)${fromWhere(shape, [`(${empty})`])}`, [], options);
-  if (nulls?.[0] !== '0') {
-    throw new MillraceError(
-      'key_not_unique',
-      `${nulls?.[0]} rows of ${described(shape)} have NULL in the declared key (${names}).`,
-      {
-        hint: 'A key identifies every row: choose other columns, leave such rows out with `where`, or use mode "replace".',
-      },
-    );
-  }
+  if (nulls?.[0] !== '0') throw nullsInKey(shape, key, nulls?.[0] ?? '');
   const shown = key.map((column) => `pg_catalog.left(${column.ref}::text, 40)`).join(" || ', ' || ");
   const rows = await session.query(
     `SELECT count(*), coalesce(sum(d.n), 0), min(d.sample) FROM (
@@ -112,41 +84,5 @@ async function refuseDuplicates(
   );
   const [groups, sharing, sample] = rows[0] ?? [];
   if (groups === '0') return;
-  throw new MillraceError(
-    'key_not_unique',
-    `${sharing} rows of ${described(shape)} share ${groups} values of the declared key (${names}), for example (${plain(sample ?? '', 80)}).`,
-    {
-      hint: 'A merge would keep one row of each. Add the columns that make a row unique to primary_key, or use mode "replace" or "append" without a key.',
-    },
-  );
-}
-
-/** Why a column of this type cannot be a key or cursor. */
-export function notOrderable(column: SourceColumn, what: string, better = ''): MillraceError {
-  return new MillraceError(
-    'cursor_invalid',
-    `The ${what} column "${plain(column.name, 63)}" is of type ${plain(column.typeName, 60)}, which has no order.`,
-    {
-      hint: `Choose a timestamp, a number or another type that can be sorted${better}.`,
-    },
-  );
-}
-
-/** The column of that name. Throws `not_found_at_source` with the nearest names. */
-export function findColumn(shape: Shape, name: string, what: string): SourceColumn {
-  const column = shape.columns.find((candidate) => candidate.name === name);
-  if (column) return column;
-  const names = shape.columns.map((candidate) => plain(candidate.name, 63));
-  throw new MillraceError(
-    'not_found_at_source',
-    `The ${what} column "${plain(name, 63)}" is not in ${described(shape)}.`,
-    {
-      hint: `${suggestion(name, names)} Column names are case-sensitive here and written without quotes.`,
-    },
-  );
-}
-
-/** The stream's table or query in a sentence. */
-export function described(shape: Shape): string {
-  return shape.relation ? plain(`${shape.relation.schema}.${shape.relation.name}`, 130) : 'the query';
+  throw sharedKey(shape, key, { rows: sharing ?? '', keys: groups ?? '', sample: sample ?? '' });
 }

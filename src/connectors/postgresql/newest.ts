@@ -1,5 +1,5 @@
-import { candidateScore } from './candidates.ts';
-import type { ColumnFacts } from './cursor-candidates.ts';
+import { candidateScore } from '../sql/candidates.ts';
+import type { ColumnFacts } from '../sql/cursor-candidates.ts';
 import type { DiscoveredTable } from './discover.ts';
 import { identifier, literal, type ShapeContext } from './shape.ts';
 

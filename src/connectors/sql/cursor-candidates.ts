@@ -1,25 +1,22 @@
 import type { CursorCandidate } from '../../core/model.ts';
-import { plain } from '../sql/names.ts';
-import { candidateScore } from './candidates.ts';
+import { type CandidateColumn, candidateScore, saysChange } from './candidates.ts';
 
-/** What the catalogue and its statistics know about a column. */
-export interface ColumnFacts {
-  readonly name: string;
-  readonly type: number;
-  readonly typeName: string;
+/** What a catalogue and its statistics know about a column, in words that fit every SQL database. */
+export interface ColumnFacts extends CandidateColumn {
   readonly notNull: boolean;
-  /** Its default as SQL, or `identity`. */
-  readonly fill: string;
   /** Leads an index over all rows. */
   readonly indexed: boolean;
   readonly unique: boolean;
-  /** A trigger on UPDATE that speaks of it. */
-  readonly trigger: string | null;
-  /** Share of NULLs, 0 to 1; null before the first ANALYZE. */
+  /** What in the database sets it on UPDATE, as a clause: `trigger "touch" sets it on UPDATE`. */
+  readonly keptBy: string | null;
+  /** What fills it in new rows, as clauses. */
+  readonly filledBy: readonly string[];
+  /** Share of NULLs, 0 to 1; null when nobody has counted. */
   readonly nullShare: number | null;
-  /** As in pg_stats: a count, or when negative a share of the rows. */
+  /** About how many values there are; null when nobody has counted. */
   readonly distinct: number | null;
-  readonly correlation: number | null;
+  /** What its type means for order, as clauses. */
+  readonly caveats: readonly string[];
 }
 
 export interface TableFacts {
@@ -27,6 +24,8 @@ export interface TableFacts {
   /** Columns whose newest value is ahead of the server's clock. */
   readonly future: ReadonlySet<string>;
   readonly isTable: boolean;
+  /** There may be triggers that the login is not shown. */
+  readonly triggersHidden?: boolean;
 }
 
 const candidatesMax = 3;
@@ -41,7 +40,7 @@ export function cursorCandidates(
       column,
       score:
         candidateScore(column) * 4 +
-        (column.trigger === null ? 0 : 2) +
+        (column.keptBy === null ? 0 : 2) +
         (column.indexed ? 1 : 0) -
         (column.nullShare ?? 0) * 8,
     }))
@@ -57,7 +56,9 @@ export function cursorCandidates(
  */
 export function suggestedCursor(columns: readonly ColumnFacts[], key: readonly string[]): string | null {
   const usable = columns.filter(({ nullShare }) => (nullShare ?? 0) < 1);
-  const follows = usable.find((column) => candidateScore(column) === 3);
+  const follows =
+    usable.find(({ kind, follows }) => kind === 'time' && follows === true) ??
+    usable.find((column) => candidateScore(column) === 3);
   if (key.length > 0 || follows) return key.length > 0 ? (follows?.name ?? null) : null;
   return usable.find((column) => candidateScore(column) === 2)?.name ?? null;
 }
@@ -65,54 +66,40 @@ export function suggestedCursor(columns: readonly ColumnFacts[], key: readonly s
 function reasons(column: ColumnFacts): readonly string[] {
   const found: string[] = [];
   const score = candidateScore(column);
-  if (score === 3) found.push('its name says that it follows every change');
+  if (score === 3 && saysChange(column.name)) found.push('its name says that it follows every change');
   if (score === 2) found.push('a time that new rows get');
   if (score === 1) found.push('a number that grows with new rows');
-  if (column.trigger !== null) found.push(`trigger "${plain(column.trigger, 63)}" sets it on UPDATE`);
-  if (
-    /\b(now|clock_timestamp|statement_timestamp|transaction_timestamp)\(\)|CURRENT_TIMESTAMP/i.test(
-      column.fill,
-    )
-  )
-    found.push("filled from the server's clock by default");
-  if (column.fill === 'identity' || /^nextval\(/.test(column.fill)) found.push('filled from a sequence');
+  if (column.keptBy !== null) found.push(column.keptBy);
+  found.push(...column.filledBy);
   if (column.indexed) found.push('indexed');
   if (column.unique) found.push('unique');
   if (column.notNull) found.push('never NULL');
   return found;
 }
 
-function risks(column: ColumnFacts, { estimatedRows, future, isTable }: TableFacts): readonly string[] {
+function risks(column: ColumnFacts, table: TableFacts): readonly string[] {
+  const { estimatedRows, future, isTable } = table;
   const found: string[] = [];
   const score = candidateScore(column);
   if (score < 3) found.push('changes of existing rows are not seen by it');
-  else if (column.trigger === null && isTable)
-    found.push('nothing in the database keeps it current: every program that updates rows must set it');
+  else if (column.keptBy === null && isTable)
+    found.push(
+      `nothing ${table.triggersHidden ? 'that this login can see' : 'in the database'} keeps it current: every program that updates rows must set it`,
+    );
   if (!column.indexed && isTable) found.push('not indexed: every run scans the whole table');
   if (column.nullShare !== null && column.nullShare > 0)
     found.push(`about ${percent(column.nullShare)} of the rows have NULL in it`);
   else if (column.nullShare === null && !column.notNull) found.push('may hold NULL');
-  const values = distinctValues(column.distinct, estimatedRows);
-  if (
-    values !== null &&
-    estimatedRows !== null &&
-    estimatedRows > 1_000 &&
-    estimatedRows / Math.max(1, values) > 100
-  ) {
-    found.push(
-      `many rows share a value (about ${Math.round(estimatedRows / Math.max(1, values))} each): those tied with the newest are read again in every run`,
-    );
+  if (column.distinct !== null && estimatedRows !== null && estimatedRows > 1_000) {
+    const each = estimatedRows / Math.max(1, column.distinct);
+    if (each > 100)
+      found.push(
+        `many rows share a value (about ${Math.round(each)} each): those tied with the newest are read again in every run`,
+      );
   }
   if (future.has(column.name)) found.push('its newest value lies in the future');
-  if (/^timestamp( without|\(\d\) without|$)/.test(column.typeName))
-    found.push('has no time zone: two writers in different zones disagree about order');
+  found.push(...column.caveats);
   return found;
-}
-
-function distinctValues(distinct: number | null, rows: number | null): number | null {
-  if (distinct === null || distinct === 0) return null;
-  if (distinct > 0) return distinct;
-  return rows === null ? null : -distinct * rows;
 }
 
 function percent(share: number): string {
