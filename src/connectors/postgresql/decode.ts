@@ -4,21 +4,10 @@
  * than decoding it.
  */
 
-import { isUtf8 } from 'node:buffer';
-import type { Value } from '../../core/types.ts';
+import { type Decoder, shortFloat, text } from '../sql/bytes.ts';
 import { dayText, timestampText } from './time.ts';
 
-declare global {
-  /** What `toString` calls inside, without its reading of arguments: a quarter of the time of a short text. */
-  interface Buffer {
-    latin1Slice(start: number, end: number): string;
-    utf8Slice(start: number, end: number): string;
-    hexSlice(start: number, end: number): string;
-  }
-}
-
-/** Field bytes in, value out. `null` never comes here. */
-export type Decoder = (chunk: Buffer, offset: number, length: number) => Value;
+export { bytes, type Decoder, endBlock, text } from '../sql/bytes.ts';
 
 export const int2: Decoder = (b, o) => b.readInt16BE(o);
 export const int4: Decoder = (b, o) => b.readInt32BE(o);
@@ -35,81 +24,18 @@ export const int8: Decoder = (b, o) => {
 
 export const float8: Decoder = (b, o) => floatForm(b.readDoubleBE(o));
 
-/**
- * The shortest decimal that means the same float4, which is what PostgreSQL prints: the double nearest to 0.1 is
- * what people compare with, not 0.10000000149011612.
- */
+/** What PostgreSQL prints. */
 export const float4: Decoder = (b, o) => {
   const exact = b.readFloatBE(o);
-  if (!Number.isFinite(exact) || Number.isInteger(exact)) return floatForm(exact);
-  for (let digits = 6; digits < 9; digits++) {
-    const short = Number(exact.toPrecision(digits));
-    if (Math.fround(short) === exact) return short;
-  }
-  return Number(exact.toPrecision(9));
+  return Number.isFinite(exact) ? shortFloat(exact) : floatForm(exact);
 };
 
 function floatForm(value: number): number | string {
   return Number.isFinite(value) ? value : String(value);
 }
 
-/** Above this V8 makes no string (2^29 - 24 characters). */
-const stringBytesMax = 536_870_888;
-
-/**
- * Text as a string. Bytes that are not UTF-8 (a SQL_ASCII database holds whatever it was given) stay bytes: a
- * string of U+FFFD would be a silent loss.
- */
-export const text: Decoder = (b, o, n) => {
-  if (n < 40) {
-    const end = o + n;
-    for (let i = o; i < end; i++) {
-      if ((b[i] as number) > 127) return wideText(b, o, n);
-    }
-    return b.latin1Slice(o, end);
-  }
-  return wideText(b, o, n);
-};
-
-function wideText(b: Buffer, o: number, n: number): Value {
-  if (n > stringBytesMax) return bytes(b, o, n);
-  const value = b.utf8Slice(o, o + n);
-  return value.includes('\uFFFD') && !isUtf8(b.subarray(o, o + n)) ? bytes(b, o, n) : value;
-}
-
 /** One version byte, then text. */
 export const jsonb: Decoder = (b, o, n) => text(b, o + 1, n - 1);
-
-/**
- * A copy: a view would keep the whole chunk alive, and carry all of it across a thread. The small ones of a batch share
- * a block: with a buffer each, a million of them cost more than all other columns together (2.4 of 6.5 s in the
- * garbage collector, 100 MB more memory), and a message carries a block once however many views it has.
- */
-export const bytes: Decoder = (b, o, n) => {
-  if (n > blockBytes / 4) {
-    const own = new Uint8Array(n);
-    b.copy(own, 0, o, o + n);
-    return own;
-  }
-  if (blockFill + n > block.length) {
-    block = new Uint8Array(blockBytes);
-    blockFill = 0;
-  }
-  b.copy(block, blockFill, o, o + n);
-  const view = new Uint8Array(block.buffer, blockFill, n);
-  blockFill += n;
-  return view;
-};
-
-const blockBytes = 32 * 1024;
-let block = new Uint8Array(0);
-let blockFill = 0;
-
-/** Called between batches: two messages that share a block would each carry all of it. */
-export function endBlock(): void {
-  if (blockFill > 0) block = new Uint8Array(0);
-  blockFill = 0;
-}
 
 /** One flat string; see `timestampText` for why. */
 export const uuid: Decoder = (b, o) => {
