@@ -4,12 +4,7 @@ import { chmod, chown, cp, readdir, symlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { MillraceError } from '../core/errors.ts';
-
-/** The user a server runs as. */
-export interface Owner {
-  readonly uid: number;
-  readonly gid: number;
-}
+import type { Owner } from './embedded-server.ts';
 
 export interface Binaries {
   readonly postgres: string;

