@@ -44,7 +44,8 @@ export interface LandingWriter {
 /** What is on its way between the two threads: a batch may go while less than either of these is. Two batches keep the writer busy. */
 const inFlightBatches = 2;
 const inFlightBytes = 2 * 1024 * 1024;
-const resourceLimits = { maxYoungGenerationSizeMb: 8 };
+/** As of the reading thread (threads.ts); less garbage is made here. */
+const resourceLimits = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 1024 };
 
 /** Messages to the landing thread, answered in order by id. */
 export type LandingCall =

@@ -11,8 +11,8 @@ import { createLanding, type Landing } from './landing.ts';
 import type { Answers, FromThread, Job, ProbeJob, SourceSpec, SyncJob, ToThread } from './messages.ts';
 import { syncStream } from './sync.ts';
 
-/** Started with the first sync and kept: its thread loads the SQLite library while the source is being reached. */
-let landing: Landing | undefined;
+/** Begun with this thread, whatever its first job is: starting two threads one after the other would cost a sync 80 ms. */
+const landing = createLanding((detail) => post({ type: 'fault', detail }));
 let stop: AbortController | undefined;
 
 parentPort?.on('message', (message: ToThread) => {
@@ -35,7 +35,6 @@ async function carryOut(job: Job): Promise<void> {
 }
 
 async function sync(job: SyncJob, signal: AbortSignal): Promise<readonly StreamResult[]> {
-  landing ??= createLanding((detail) => post({ type: 'fault', detail }));
   const begun = landing.begin(job.warehouseFile);
   begun.catch(() => undefined);
   let source: Source | undefined;

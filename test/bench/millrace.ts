@@ -27,7 +27,7 @@ export interface BenchedMillrace extends AsyncDisposable {
 /** Often enough for a p99, seldom enough not to be the load that it measures. */
 const HEALTH_EVERY_MS = 25;
 
-/** Starts `dist/main.js` on a new data folder and registers the source, one stream a table. */
+/** Starts `dist/main.js` on a new data folder and registers the source, one stream a table: tested, as a conversation does. */
 export async function startBenched(source: EmbeddedPostgres, dataDir: string): Promise<BenchedMillrace> {
   const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
   if (!existsSync(main)) throw new Error('dist/main.js is not there: run `npm run build` first.');
@@ -60,7 +60,6 @@ export async function startBenched(source: EmbeddedPostgres, dataDir: string): P
       cursor: 'updated_at',
       mode: 'merge',
     })),
-    test: false,
   });
   return {
     sync: (table, options) => timeSync(call, table, options?.health ?? false),

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Mode } from '../../src/core/model.ts';
@@ -87,9 +87,9 @@ const HISTORIES_A_FILE = 25;
 function sharedWorld(directory: string): SharedWorld {
   let used = 0;
   let file = '';
-  let reader: Database.Database | null = null;
-  const query = <T>(sql: string, ...values: readonly unknown[]): T[] => {
-    reader ??= new Database(file, { readonly: true });
+  let reader: DatabaseSync | null = null;
+  const query = <T>(sql: string, ...values: readonly SQLInputValue[]): T[] => {
+    reader ??= new DatabaseSync(file, { readOnly: true });
     return reader.prepare(sql).all(...values) as T[];
   };
   return {

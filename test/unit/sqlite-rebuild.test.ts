@@ -327,7 +327,7 @@ describe('rows that are gone at the source', () => {
       expect(await writer.markDeleted(1)).toBe(1);
     });
     expect(read(file, 'SELECT a, b, c FROM shop__orders WHERE _mr_deleted_at IS NOT NULL')).toEqual([
-      ['x', Buffer.from([2]), 1n],
+      ['x', Uint8Array.of(2), 1n],
     ]);
   });
 

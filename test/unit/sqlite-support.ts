@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import BetterSqlite from 'better-sqlite3';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import { onTestFinished } from 'vitest';
 import type { MillraceError } from '../../src/core/errors.ts';
 import type { Batch, Mode, ResolvedStream } from '../../src/core/model.ts';
@@ -94,19 +94,18 @@ export async function land(
   });
 }
 
-/** What any SQLite tool would see; integers as bigint so that none is rounded. */
+/**
+ * What any SQLite tool would see; integers as bigint so that none is rounded. Read with the library that has the file in
+ * this process already: with two of them it was damaged within seconds.
+ */
 export function read(
   file: string,
   sql: string,
-  ...values: readonly unknown[]
+  ...values: readonly SQLInputValue[]
 ): readonly (readonly unknown[])[] {
-  const db = new BetterSqlite(file, { readonly: true });
+  const db = new DatabaseSync(file, { readOnly: true, readBigInts: true, returnArrays: true });
   try {
-    return db
-      .prepare(sql)
-      .safeIntegers()
-      .raw()
-      .all(...values) as unknown[][];
+    return db.prepare(sql).all(...values) as unknown as unknown[][];
   } finally {
     db.close();
   }
@@ -114,7 +113,7 @@ export function read(
 
 /** Any SQL at all, as another tool would do it to the file. */
 export function write(file: string, sql: string): void {
-  const db = new BetterSqlite(file);
+  const db = new DatabaseSync(file);
   try {
     db.exec(sql);
   } finally {

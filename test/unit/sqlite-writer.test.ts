@@ -73,7 +73,7 @@ describe('the landed table', () => {
         'text',
         '[]',
         'text',
-        Buffer.alloc(0),
+        new Uint8Array(0),
         'blob',
       ],
       [1n, 'integer', null, 'null', '-Infinity', 'text', ...Array(7).fill([null, 'null']).flat()],
@@ -96,7 +96,7 @@ describe('the landed table', () => {
         'text',
         '5',
         'text',
-        Buffer.from([5]),
+        Uint8Array.of(5),
         'blob',
       ],
       [
@@ -118,7 +118,7 @@ describe('the landed table', () => {
         'text',
         '{"a":12345678901234567890}',
         'text',
-        Buffer.from([0, 255]),
+        Uint8Array.of(0, 255),
         'blob',
       ],
     ]);

@@ -1,6 +1,6 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Value } from '../../core/types.ts';
-import type { Database, Statement } from './driver.ts';
+import { type Database, type Statement, transaction } from './driver.ts';
 import { type Layout, quote } from './layout.ts';
 import { converterFor } from './table.ts';
 
@@ -61,14 +61,14 @@ export function createDeletions(
       insert ??= begin();
       const width = keys.length;
       const statement = insert;
-      db.transaction(() => {
+      transaction(db, () => {
         for (let row = 0; row < rows; row += 1)
           statement.run(
             ...values
               .slice(row * width, (row + 1) * width)
               .map((value, at) => converters[at]?.(value) ?? value),
           );
-      })();
+      });
     },
     mark({ ceiling, at, connector, stream }) {
       insert ??= begin();

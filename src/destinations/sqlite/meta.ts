@@ -1,5 +1,5 @@
 import { MillraceError } from '../../core/errors.ts';
-import type { Database } from './driver.ts';
+import { type Database, pragma, transaction } from './driver.ts';
 
 /** The version of the `_millrace_*` tables, kept as the file's `user_version`. */
 const version = 1;
@@ -7,16 +7,16 @@ const version = 1;
 /** Makes the tables that are ours; any number of processes may do so at once. Throws `data_dir_unusable` for a newer file. */
 export function prepareWarehouse(db: Database, file: string): void {
   if (versionOf(db, file) === version) return;
-  db.transaction(() => {
-    if (Number(db.pragma('user_version', { simple: true })) !== 0) return;
+  transaction(db, () => {
+    if (Number(pragma(db, 'user_version')) !== 0) return;
     db.exec(tables);
-    db.pragma(`user_version = ${version}`);
-  }).immediate();
+    pragma(db, `user_version = ${version}`);
+  });
 }
 
 /** The version of the file's `_millrace_*` tables; 0 when it has none yet. Throws `data_dir_unusable` for a newer one. */
 export function versionOf(db: Database, file: string): number {
-  const found = Number(db.pragma('user_version', { simple: true }));
+  const found = Number(pragma(db, 'user_version'));
   if (found <= version) return found;
   throw new MillraceError(
     'data_dir_unusable',

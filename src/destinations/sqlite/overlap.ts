@@ -55,14 +55,14 @@ export function createOverlap(
     `UPDATE _millrace_overlap SET n = n - 1 WHERE ${own} = ${earlier} AND hash = ? AND n > 0`,
   );
   const forget = db.prepare(`DELETE FROM _millrace_overlap WHERE ${own} = ?`);
-  const count = db
-    .prepare(`SELECT coalesce(sum(n), 0) FROM _millrace_overlap WHERE ${own} = ${earlier}`)
-    .pluck();
+  const count = db.prepare(
+    `SELECT coalesce(sum(n), 0) AS rows FROM _millrace_overlap WHERE ${own} = ${earlier}`,
+  );
   /** How many rows are still to be recognised; 0 for most batches, which then cost nothing. */
   let left = 0;
 
   const reload = (): void => {
-    left = building ? 0 : (count.get(connector, stream) as number);
+    left = building ? 0 : (count.get(connector, stream) as { readonly rows: number }).rows;
   };
   if (building) forget.run(connector, stream, built);
   else {

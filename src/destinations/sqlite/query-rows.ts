@@ -1,6 +1,6 @@
+import type { Statement } from 'better-sqlite3';
 import type { QueryResult } from '../../core/model.ts';
 import type { QueryCaps } from '../warehouse.ts';
-import type { Statement } from './driver.ts';
 import type { QueryOutcome } from './query-process.ts';
 
 /** A cell shows at most so many characters, and at least so many when a single row would not fit otherwise. */

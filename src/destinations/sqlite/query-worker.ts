@@ -3,15 +3,19 @@
  * It knows one file, which it opens read-only; it cannot see the store, and its environment is empty.
  */
 
+import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import BetterSqlite from 'better-sqlite3';
 import {
+  busyMs,
   closeWriting,
   codeOf,
-  type Database,
   guarded,
   isAboutOneRow,
   openForReading,
   openForWriting,
+  pragma,
+  transaction,
 } from './driver.ts';
 import { quote } from './layout.ts';
 import type { QueryAnswer, QueryOutcome, QueryRequest } from './query-process.ts';
@@ -61,9 +65,10 @@ function answer(request: QueryRequest): QueryAnswer {
 function query(request: Extract<QueryRequest, { do: 'query' }>): QueryOutcome {
   const refusal = isReadQuery(request.sql);
   if (refusal !== null) return { refused: refusal };
-  const db = openForReading(request.file);
+  const db = openForQuery(request.file);
   if (db === null) return { refused: 'Nothing has landed yet: run sync_connector first.' };
   try {
+    db.pragma('query_only = ON');
     db.pragma('trusted_schema = OFF');
     db.pragma('cell_size_check = ON');
     const statement = db.prepare(request.sql);
@@ -83,8 +88,23 @@ function query(request: Extract<QueryRequest, { do: 'query' }>): QueryOutcome {
   }
 }
 
+/**
+ * With better-sqlite3, which refuses a second statement behind the first and tells whether one writes; Node's own library
+ * does neither. Requests come one at a time and each closes its handle: never do two libraries have the file at once.
+ */
+function openForQuery(file: string): BetterSqlite.Database | null {
+  return guarded(file, () => {
+    try {
+      return new BetterSqlite(file, { readonly: true, fileMustExist: true, timeout: busyMs });
+    } catch (error) {
+      if (codeOf(error).startsWith('SQLITE_CANTOPEN') && !existsSync(file)) return null;
+      throw error;
+    }
+  });
+}
+
 /** What there is, for the hint of a misspelled name. */
-function names(db: Database): readonly string[] {
+function names(db: BetterSqlite.Database): readonly string[] {
   const tables = (
     db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").all() as {
       name: string;
@@ -99,7 +119,7 @@ function names(db: Database): readonly string[] {
 function drop({ file, connector }: Extract<QueryRequest, { do: 'drop' }>): void {
   const db = openForWriting(file);
   try {
-    db.transaction(() => {
+    transaction(db, () => {
       const rows = db
         .prepare('SELECT table_name FROM _millrace_cursors WHERE connector = ?')
         .all(connector) as { table_name: string }[];
@@ -113,7 +133,7 @@ function drop({ file, connector }: Extract<QueryRequest, { do: 'drop' }>): void 
       db.prepare(
         'UPDATE _millrace_cursors SET landed = 0, cursor = NULL, row_count = 0, last_synced_at = NULL, epoch = epoch + 1, build_run = NULL WHERE connector = ?',
       ).run(connector);
-    }).immediate();
+    });
   } finally {
     closeWriting(db);
   }
@@ -123,7 +143,7 @@ function check(file: string): string | null {
   const db = openForReading(file);
   if (db === null) return null;
   try {
-    const found = String(db.pragma('integrity_check(5)', { simple: true }));
+    const found = pragma(db, 'integrity_check(5)');
     return found === 'ok' ? null : found;
   } finally {
     db.close();

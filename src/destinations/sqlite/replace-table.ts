@@ -1,4 +1,4 @@
-import type { Database } from './driver.ts';
+import { type Database, pragma } from './driver.ts';
 import { quote } from './layout.ts';
 
 /**
@@ -8,12 +8,12 @@ import { quote } from './layout.ts';
 export function replaceTable(db: Database, table: string, build: string): readonly string[] {
   const indexes = indexesOf(db, table);
   // A view that somebody made over the table would stop the renaming, because what it reads is gone for a moment.
-  db.pragma('legacy_alter_table = ON');
+  pragma(db, 'legacy_alter_table = ON');
   try {
     db.exec(`DROP TABLE IF EXISTS ${quote(table)}`);
     db.exec(`ALTER TABLE ${quote(build)} RENAME TO ${quote(table)}`);
   } finally {
-    db.pragma('legacy_alter_table = OFF');
+    pragma(db, 'legacy_alter_table = OFF');
   }
   return remakeIndexes(db, indexes).map(
     (name) => `index "${name}" was made by hand and does not fit the table any more: it is gone`,

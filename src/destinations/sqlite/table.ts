@@ -3,7 +3,7 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { ResolvedStream } from '../../core/model.ts';
 import type { LogicalType, Value } from '../../core/types.ts';
-import type { Database } from './driver.ts';
+import { type Database, defineFunction } from './driver.ts';
 import {
   createTable,
   freshLayout,
@@ -183,7 +183,7 @@ function rewrite(
   }: { readonly before: ReadonlyMap<string, LandedColumn>; readonly widened: ReadonlySet<string> },
 ): readonly string[] {
   const build = '_millrace_rewrite';
-  db.function('mr_exact_text', { deterministic: true, safeIntegers: true }, exactText);
+  defineFunction(db, 'mr_exact_text', (value) => exactText(value) as string);
   db.exec(createTable(layout, build));
   const ours = ['_mr_run', ...(layout.marksDeletions ? ['_mr_deleted_at'] : [])].map(quote);
   const kept = layout.columns.filter((column) => before.has(column.landedAs));

@@ -2,11 +2,11 @@ import { MillraceError } from '../../core/errors.ts';
 import type { Batch, Counts, Reject } from '../../core/model.ts';
 import type { Committed, Writer, WriterRequest } from '../destination.ts';
 import { createDeletions } from './deletions.ts';
-import { type Database, guarded } from './driver.ts';
+import { type Database, guarded, transaction } from './driver.ts';
 import { createInserter } from './insert.ts';
 import { buildName } from './layout.ts';
-import { assertFree, keyOf, lost, openStream } from './open-stream.ts';
-import { createOverlap } from './overlap.ts';
+import { assertFree, keyOf, lost, type Opened, openStream } from './open-stream.ts';
+import { createOverlap, type Overlap } from './overlap.ts';
 import { swapIn } from './swap.ts';
 
 /** Rejects kept for a stream; beyond that the oldest make room, and the counts go on. */
@@ -29,15 +29,15 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const owner = { connector, stream: stream.name };
   const columns = stream.columns.map((column) => column.name);
   // In one transaction: a writer that is overtaken between the two would take apart what the newer one remembers.
-  const open = db.transaction(() => {
+  const open = (): { readonly opened: Opened; readonly overlap: Overlap | null } => {
     const opened = openStream(db, request);
     const { building } = opened;
     return {
       opened,
       overlap: stream.mode === 'append' ? createOverlap(db, { ...owner, columns, building }) : null,
     };
-  });
-  const { opened, overlap } = guarded(file, () => open.immediate());
+  };
+  const { opened, overlap } = guarded(file, () => transaction(db, open));
   const { layout, building } = opened;
   const target = building ? buildName(layout.table) : layout.table;
   const inserter = guarded(file, () => createInserter(db, { table: target, layout, columns, runId }));
@@ -50,13 +50,11 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const fenced = <T>(work: () => T): T =>
     guarded(file, () => {
       try {
-        return db
-          .transaction(() => {
-            const found = statements.epoch.get(connector, stream.name) as { epoch: number } | undefined;
-            if (found?.epoch !== epoch) throw lost(connector, stream.name);
-            return work();
-          })
-          .immediate();
+        return transaction(db, () => {
+          const found = statements.epoch.get(connector, stream.name) as { epoch: number } | undefined;
+          if (found?.epoch !== epoch) throw lost(connector, stream.name);
+          return work();
+        });
       } catch (error) {
         overlap?.reload();
         throw error;
