@@ -27,7 +27,8 @@ interface Asking {
 /** Asks where the server stands. Needs REPLICATION CLIENT (MariaDB: SLAVE MONITOR) to be sure. */
 export async function standingOf(asking: Asking): Promise<Standing> {
   const rows = await replication(asking);
-  if (rows !== null && rows.length > 0) return replicaOf(rows.map((row) => row.slice(offsetOf(asking.session))));
+  if (rows !== null && rows.length > 0)
+    return replicaOf(rows.map((row) => row.slice(offsetOf(asking.session))));
   const [member, readOnly] = await variables(asking);
   const asked = rows !== null;
   if (member) return { role: 'member', lagSeconds: null, stopped: null, asked };

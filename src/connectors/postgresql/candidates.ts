@@ -37,7 +37,7 @@ export function columnFacts(column: CatalogueColumn, estimatedRows: number | nul
     indexed,
     unique,
     keptBy: trigger === null ? null : `trigger "${plain(trigger, 63)}" sets it on UPDATE`,
-    filledBy: filledBy(fill),
+    merits: filledBy(fill),
     nullShare,
     distinct: distinctValues(distinct, estimatedRows),
     caveats: /^timestamp( without|\(\d\) without|$)/.test(typeName)

@@ -1,7 +1,7 @@
-import { MillraceError } from '../../core/errors.ts';
 import type { Page, PageRequest, Stream, StreamInfo, StreamKind } from '../../core/model.ts';
 import { type ColumnFacts, cursorCandidates, suggestedCursor } from '../sql/cursor-candidates.ts';
 import { streamName } from '../sql/names.ts';
+import { decodePageCursor, encodePageCursor } from '../sql/page-cursor.ts';
 import { type CatalogueColumn, columnFacts } from './candidates.ts';
 import { newestInFuture } from './newest.ts';
 import type { TextRow } from './session.ts';
@@ -21,7 +21,7 @@ export async function discoverStreams(
 ): Promise<Page<StreamInfo>> {
   const { session, types, schemas, signal } = context;
   const limit = Math.max(1, Math.min(pageMax, Math.floor(request.limit)));
-  const after = decodeCursor(request.cursor);
+  const after = decodePageCursor(request.cursor);
   const rows = await session.query(
     tablesSql,
     [
@@ -83,7 +83,7 @@ export async function discoverStreams(
   const last = tables.at(-1);
   return {
     items,
-    ...(rows.length > limit && last ? { next_cursor: encodeCursor(last.schema, last.name) } : {}),
+    ...(rows.length > limit && last ? { next_cursor: encodePageCursor(last.schema, last.name) } : {}),
   };
 }
 
@@ -231,22 +231,4 @@ function likePattern(search: string | undefined): string | null {
 
 function textArray(texts: readonly string[]): string {
   return `{${texts.map((text) => `"${text.replaceAll(/["\\]/g, '\\$&')}"`).join(',')}}`;
-}
-
-function encodeCursor(schema: string, name: string): string {
-  return Buffer.from(JSON.stringify([schema, name])).toString('base64url');
-}
-
-function decodeCursor(cursor: string | undefined): readonly [string, string] | null {
-  if (cursor === undefined) return null;
-  try {
-    const parsed: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
-    if (Array.isArray(parsed) && typeof parsed[0] === 'string' && typeof parsed[1] === 'string')
-      return [parsed[0], parsed[1]];
-  } catch {
-    // Said below.
-  }
-  throw new MillraceError('invalid_config', 'That page cursor is not one of discover_streams.', {
-    hint: 'Pass next_cursor of the page before as it came, or leave cursor out to begin again.',
-  });
 }

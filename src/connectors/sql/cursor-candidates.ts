@@ -9,8 +9,8 @@ export interface ColumnFacts extends CandidateColumn {
   readonly unique: boolean;
   /** What in the database sets it on UPDATE, as a clause: `trigger "touch" sets it on UPDATE`. */
   readonly keptBy: string | null;
-  /** What fills it in new rows, as clauses. */
-  readonly filledBy: readonly string[];
+  /** What else speaks for it, such as what fills it in new rows, as clauses. */
+  readonly merits: readonly string[];
   /** Share of NULLs, 0 to 1; null when nobody has counted. */
   readonly nullShare: number | null;
   /** About how many values there are; null when nobody has counted. */
@@ -70,7 +70,7 @@ function reasons(column: ColumnFacts): readonly string[] {
   if (score === 2) found.push('a time that new rows get');
   if (score === 1) found.push('a number that grows with new rows');
   if (column.keptBy !== null) found.push(column.keptBy);
-  found.push(...column.filledBy);
+  found.push(...column.merits);
   if (column.indexed) found.push('indexed');
   if (column.unique) found.push('unique');
   if (column.notNull) found.push('never NULL');
