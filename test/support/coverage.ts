@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { globSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import type { Profiler } from 'node:inspector';
 import { stripTypeScriptTypes } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -25,6 +25,8 @@ const FILES_MIN = 30;
 
 const root = resolve(fileURLToPath(import.meta.url), '../../..');
 const dumps = mkdtempSync(join(tmpdir(), 'millrace-coverage-'));
+// A test runs the program as another user, which has to leave its file here too.
+chmodSync(dumps, 0o777);
 try {
   const tests = spawnSync(
     process.execPath,
