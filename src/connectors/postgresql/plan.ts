@@ -1,10 +1,9 @@
 /** The SQL of reading: what is selected, from where on, in which order. Values only ever stand in it as quoted text with a cast. */
 
-import { MillraceError } from '../../core/errors.ts';
-import type { ResolvedStream, Stream } from '../../core/model.ts';
+import type { ResolvedStream } from '../../core/model.ts';
 import type { Lookback } from '../sql/lookback.ts';
-import { plain } from '../sql/names.ts';
-import { literal, loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
+import { layOver } from '../sql/plan.ts';
+import { literal, type Shape, type SourceColumn } from './shape.ts';
 import { baseType, type Travel, type TypeCache, travelOf } from './types.ts';
 
 export interface PlannedColumn extends SourceColumn {
@@ -29,63 +28,16 @@ export interface ReadPlan {
 
 /** Lays the resolved stream over the shape. Throws `schema_changed` when the two no longer agree. */
 export function planRead(stream: ResolvedStream, shape: Shape, types: TypeCache): ReadPlan {
-  const byName = new Map(shape.columns.map((column) => [column.name, column]));
-  const columns = stream.columns.map((wanted, index): PlannedColumn => {
-    const column = byName.get(wanted.name);
-    if (!column) throw schemaChanged(`column "${plain(wanted.name, 63)}" is gone`);
-    if (column.typeName !== wanted.sourceType) {
-      throw schemaChanged(
-        `column "${plain(wanted.name, 63)}" is now ${column.typeName} and was ${wanted.sourceType}`,
-      );
-    }
-    return planned(column, types, index);
+  const { columns, key, cursor } = layOver(stream, shape.columns, (column, index): PlannedColumn => {
+    const base = baseType(column.type, types);
+    return { ...column, travel: travelOf(column.type, types), castTo: base.sql, base: base.oid, index };
   });
-  const find = (name: string): PlannedColumn => {
-    const column = columns.find((candidate) => candidate.name === name);
-    if (!column) throw schemaChanged(`column "${plain(name, 63)}" is gone`);
-    return column;
-  };
-  const key = stream.primaryKey.map(find);
-  const cursor = stream.cursor === null ? null : find(stream.cursor);
   const of = JSON.stringify([
     cursor?.name ?? null,
     cursor?.castTo ?? null,
     ...key.map((column) => column.name),
   ]);
   return { shape, columns, key, cursor, of };
-}
-
-function planned(column: SourceColumn, types: TypeCache, index: number): PlannedColumn {
-  const base = baseType(column.type, types);
-  return { ...column, travel: travelOf(column.type, types), castTo: base.sql, base: base.oid, index };
-}
-
-/** The stream is not what it was when it was resolved: a retry resolves it anew. */
-export function schemaChanged(what: string, cause?: unknown): MillraceError {
-  return new MillraceError('schema_changed', `The source changed while it was being looked at: ${what}.`, {
-    hint: 'Millrace tries again with the new shape by itself. If the stream names that column, correct it with update_connector.',
-    cause,
-  });
-}
-
-/**
- * What to throw when the server does not know something that the catalogue named a moment ago: `schema_changed` when a
- * second look shows another shape, the error itself when it does not (the stream's own condition may be what is wrong).
- * The session must be able to answer: not in a transaction that has failed.
- */
-export async function changedMeanwhile(
-  context: ShapeContext,
-  { stream, shape }: { readonly stream: Stream; readonly shape: Shape },
-  error: unknown,
-): Promise<unknown> {
-  if (!(error instanceof MillraceError) || error.code !== 'not_found_at_source') return error;
-  try {
-    const now = await loadShape(context, stream);
-    if (JSON.stringify(now.columns) === JSON.stringify(shape.columns)) return error;
-  } catch (second) {
-    if (!(second instanceof MillraceError) || second.code !== 'not_found_at_source') return error;
-  }
-  return schemaChanged('a column or the table is gone', error);
 }
 
 /** A SELECT of the stream's rows. `hidden` are expressions behind the columns that land. */

@@ -3,10 +3,11 @@ import type { Batch, Cursor, ResolvedStream } from '../../core/model.ts';
 import type { Reading } from '../connector.ts';
 import { findBound, stepsFor, usablePosition } from '../sql/begin.ts';
 import { plain } from '../sql/names.ts';
+import { changedMeanwhile, schemaChanged } from '../sql/plan.ts';
 import { writePosition } from '../sql/position.ts';
 import { everything, type Steps } from '../sql/reader.ts';
 import { type Guard, readerName } from './guard.ts';
-import { changedMeanwhile, fromWhere, planRead, type ReadPlan, schemaChanged } from './plan.ts';
+import { fromWhere, planRead, type ReadPlan } from './plan.ts';
 import type { SessionPool } from './pool.ts';
 import { copyReader } from './reader.ts';
 import { type Session, textSettings } from './session.ts';
@@ -49,7 +50,11 @@ export async function openReading(
       position,
       guard: (question) => context.guard({ session, shape, signal, ...question }),
     }).catch(async (error) => {
-      throw await changedMeanwhile({ ...context, session }, { stream: stream.declared, shape }, error);
+      throw await changedMeanwhile(
+        shape.columns,
+        () => loadShape({ ...context, session }, stream.declared),
+        error,
+      );
     });
     await session.command(beginSql, { signal });
     await holdShape(session, plan, signal);

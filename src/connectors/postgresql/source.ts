@@ -10,11 +10,11 @@ import type {
 } from '../../core/model.ts';
 import type { Value } from '../../core/types.ts';
 import type { Reading, Source } from '../connector.ts';
+import { changedMeanwhile } from '../sql/plan.ts';
 import { checkSource } from './check.ts';
 import { type PostgresConfig, type Settings, settingsOf } from './config.ts';
 import { discoverStreams } from './discover.ts';
 import { type Guard, lateCommitGuard } from './guard.ts';
-import { changedMeanwhile } from './plan.ts';
 import { SessionPool } from './pool.ts';
 import { previewRows } from './preview.ts';
 import { openReading } from './read.ts';
@@ -74,7 +74,7 @@ class PostgresSource implements Source {
         throw error;
       // A transaction that failed answers nothing more: the second look has one of its own.
       throw await this.#ask(stream, signal, (session) =>
-        changedMeanwhile(contextOf(session), { stream, shape: seen }, error),
+        changedMeanwhile(seen.columns, () => loadShape(contextOf(session), stream), error),
       ).catch(() => error);
     }
   }
