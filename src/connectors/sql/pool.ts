@@ -106,12 +106,16 @@ export class Pool<Session extends PooledSession> implements AsyncDisposable {
   /** Runs `work` with a session of its own; `reusable` as for `release`. */
   async use<T>(signal: AbortSignal, work: (session: Session) => Promise<T>, reusable = true): Promise<T> {
     const session = await this.acquire(signal);
+    // Whatever it is waiting for: a statement, or rows that do not come.
+    const stop = (): void => session.destroy();
+    signal.addEventListener('abort', stop, { once: true });
     let done = false;
     try {
       const result = await work(session);
       done = true;
       return result;
     } finally {
+      signal.removeEventListener('abort', stop);
       this.release(session, done && reusable);
     }
   }

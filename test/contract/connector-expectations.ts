@@ -1,0 +1,166 @@
+import type { ServerKind } from '../support/dialects.ts';
+import type { Expectations, WrongConfig } from './connector-subject.ts';
+
+/** What each server says in words of its own, and has of its own. Forgetting one is a type error. */
+
+const wrongAnywhere: readonly WrongConfig[] = [
+  { what: 'nothing listens', config: { port: 1 }, code: 'host_unreachable', stages: ['reach'] },
+  {
+    what: 'no such host',
+    config: { host: 'no-such-host.invalid' },
+    code: 'host_unreachable',
+    stages: ['reach'],
+  },
+  { what: 'link-local', config: { host: '169.254.169.254' }, code: 'host_not_allowed', stages: ['reach'] },
+  {
+    what: 'a wrong password',
+    config: { password: 'wrong' },
+    code: 'auth_failed',
+    stages: ['reach', 'tls', 'login'],
+  },
+  {
+    what: 'no password',
+    config: { password: undefined },
+    code: 'auth_failed',
+    stages: ['reach', 'tls', 'login'],
+  },
+  {
+    what: 'no such login',
+    config: { username: 'nobody_here' },
+    code: 'auth_failed',
+    stages: ['reach', 'tls', 'login'],
+  },
+];
+
+const mysqlFamily = {
+  guard: 'open transactions (innodb_trx)',
+  wrong: [
+    ...wrongAnywhere,
+    // Which databases there are is not told to a login that may see none of them.
+    {
+      what: 'no such database',
+      config: { database: 'nothing_here' },
+      code: 'permission_denied',
+      stages: ['reach', 'tls', 'login'],
+    },
+  ],
+  keys: [
+    ['int', 'n'],
+    ['int unsigned', '4294967295 - n'],
+    ['bigint', '9007199254740990 + n'],
+    ['bigint unsigned', '18446744073709551615 - n'],
+    [
+      'decimal(65,30)',
+      `cast(concat('12345678901234567890123456789012345.', lpad(n, 30, '0')) AS decimal(65,30))`,
+    ],
+    ['varchar(40) COLLATE utf8mb4_general_ci', `concat(char(65 + n % 26 + (n % 2) * 32), '''\\\\', n)`],
+    ['varchar(40) CHARACTER SET latin1', `concat(convert('é' USING latin1), n)`],
+    ['char(8)', 'n'],
+    ['binary(8)', `unhex(lpad(hex(n), 16, '0'))`],
+    ['varbinary(8)', `unhex(if(length(hex(n)) % 2, concat('0', hex(n)), hex(n)))`],
+    ['date', `date '1000-01-01' + interval n day`],
+    ['datetime(6)', `timestamp '2024-01-01 00:00:00' + interval n microsecond`],
+    ['timestamp(6)', `timestamp '2024-10-27 00:30:00' + interval n second`],
+    ['time(6)', `sec_to_time(n * 1800 - 2970000)`],
+    ['double', 'n / 3.0'],
+    ['bit(40)', 'n * 16777216'],
+  ],
+  hostile: [
+    { stream: { query: 'DELETE FROM victim' } },
+    { stream: { query: 'WITH gone AS (SELECT 1) DELETE FROM victim' } },
+    { stream: { query: 'INSERT INTO victim VALUES (3)' } },
+    { stream: { query: 'REPLACE INTO victim VALUES (1)' } },
+    { stream: { query: 'TRUNCATE victim' } },
+    { stream: { query: 'DROP TABLE victim' } },
+    { stream: { query: 'ALTER TABLE victim ADD x int' } },
+    { stream: { query: 'CREATE TABLE copied AS SELECT 1 AS a' } },
+    { stream: { query: 'SELECT 1 AS a; DELETE FROM victim' } },
+    { stream: { query: 'SELECT 1 AS a FROM victim) AS q; DROP TABLE victim; -- ' } },
+    { stream: { query: 'COMMIT' } },
+    { stream: { query: 'SET SESSION TRANSACTION READ WRITE' } },
+    { stream: { query: `SELECT 1 AS a INTO OUTFILE '/tmp/millrace-never'` } },
+    { stream: { query: 'SELECT id INTO @a FROM victim LIMIT 1' } },
+    { stream: { query: 'CALL something()' } },
+    { stream: { where: '1 = 1); DROP TABLE victim; -- ' } },
+    { stream: { where: '1 = 1; DELETE FROM victim' } },
+    { stream: { where: `1 = 1 INTO OUTFILE '/tmp/millrace-never'` } },
+  ],
+  failing: {
+    // A subquery that has two rows where it may have one: an error only at that row.
+    query: (at) =>
+      `SELECT id, (SELECT v FROM (SELECT 1 AS v UNION ALL SELECT 2) two WHERE v = 1 OR lines.id = ${at}) AS x FROM lines`,
+    code: 'response_invalid',
+  },
+} as const satisfies Expectations;
+
+export const expectations: Readonly<Record<ServerKind, Expectations>> = {
+  postgresql: {
+    guard: 'open transactions (pg_locks)',
+    wrong: [
+      ...wrongAnywhere,
+      {
+        what: 'no such database',
+        config: { database: 'nothing_here' },
+        code: 'not_found_at_source',
+        stages: ['reach', 'tls', 'login'],
+      },
+    ],
+    keys: [
+      ['int', 'n'],
+      ['bigint', '9007199254740990 + n'],
+      ['numeric', "(n || '.' || repeat('0', n % 3))::numeric"],
+      ['text', "chr(65 + n % 60) || '''\\' || n"],
+      ['character(8)', 'n::text'],
+      ['uuid', 'md5(n::text)::uuid'],
+      ['timestamptz', "'2024-01-01'::timestamptz + n * interval '1 us'"],
+      ['timestamp', "'0100-01-01 BC'::timestamp + n * interval '40 days'"],
+      ['date', "'9999-12-01'::date + n"],
+      ['bytea', "decode(lpad(to_hex(n), 8, '0'), 'hex')"],
+      ['inet', "'10.0.0.0'::inet + n"],
+      ['double precision', 'n / 3.0::float8'],
+      ['real', 'n / 3.0::real'],
+      ['int[]', 'ARRAY[n % 7, n]'],
+      ['interval', "n * interval '1 minute'"],
+      ['int4range', 'int4range(n, n + 1)'],
+      ['time', "'00:00'::time + n * interval '1 s'"],
+    ],
+    hostile: [
+      { stream: { where: 'true) TO STDOUT; COMMIT; DROP TABLE victim; COPY (SELECT 1 WHERE (true' } },
+      { stream: { where: 'true); DROP TABLE victim; --' } },
+      { stream: { where: 'true) OR (SELECT true FROM victim); DELETE FROM victim' } },
+      { stream: { query: 'SELECT 1 AS a) TO STDOUT; COMMIT; DROP TABLE victim; COPY (SELECT 1 AS a' } },
+      { stream: { query: 'DELETE FROM victim RETURNING id' } },
+      { stream: { query: 'WITH gone AS (DELETE FROM victim RETURNING id) SELECT * FROM gone' } },
+      { stream: { query: 'SELECT 1 AS a FROM victim) AS q; DROP TABLE victim; --' } },
+      { stream: { query: 'SELECT id INTO copied FROM victim' } },
+      { stream: { query: 'COMMIT' } },
+      { stream: { query: 'SELECT lo_create(4711) AS a' } },
+      {
+        stream: {
+          query:
+            "SELECT set_config('default_transaction_read_only', 'off', false) AS a, (SELECT count(*) FROM victim) AS n",
+        },
+        harmless: true,
+      },
+    ],
+    failing: {
+      query: (at) => `SELECT id, 1 / (${at} - id) AS x FROM lines`,
+      code: 'response_invalid',
+    },
+  },
+  mysql: {
+    ...mysqlFamily,
+    keys: [...mysqlFamily.keys, [`varchar(40) COLLATE utf8mb4_0900_ai_ci`, `concat('Ä', n)`]],
+  },
+  mariadb: {
+    ...mysqlFamily,
+    keys: [
+      ...mysqlFamily.keys,
+      [
+        'uuid',
+        `cast(insert(insert(insert(insert(md5(n), 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), 24, 0, '-') AS uuid)`,
+      ],
+      ['inet6', `cast(concat('2001:db8::', hex(n)) AS inet6)`],
+    ],
+  },
+};

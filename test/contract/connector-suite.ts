@@ -1,0 +1,37 @@
+import { afterAll, beforeAll, describe } from 'vitest';
+import type { Source } from '../../src/connectors/connector.ts';
+import type { Asked } from './connector-questions.ts';
+import type { Subject, SubjectKind } from './connector-subject.ts';
+import { askingQuestions } from './connector-suite-asking.ts';
+import { changeQuestions } from './connector-suite-change.ts';
+import { endingQuestions } from './connector-suite-ending.ts';
+import { readingQuestions } from './connector-suite-reading.ts';
+import { resumeQuestions } from './connector-suite-resume.ts';
+
+/**
+ * One battery of questions about `src/connectors/connector.ts` that every connector type must answer the same way.
+ * A new type runs it by describing itself as a `SubjectKind`; the questions know none of them.
+ */
+export function connectorSuite(kind: SubjectKind): void {
+  describe(kind.title, () => {
+    const made: { subject?: Subject; source?: Source } = {};
+    beforeAll(async () => {
+      made.subject = await kind.fresh();
+      made.source = await made.subject.open();
+    });
+    afterAll(async () => {
+      await made.source?.[Symbol.asyncDispose]();
+      await made.subject?.[Symbol.asyncDispose]();
+    });
+    const there = <T>(thing: T | undefined): T => {
+      if (thing === undefined) throw new Error(`${kind.title} did not come up`);
+      return thing;
+    };
+    const asked: Asked = { kind, subject: () => there(made.subject), source: () => there(made.source) };
+    describe('is asked', () => askingQuestions(asked));
+    describe('is read', () => readingQuestions(asked));
+    describe('is resumed', () => resumeQuestions(asked));
+    describe('changes its shape', () => changeQuestions(asked));
+    describe('ends', () => endingQuestions(asked));
+  });
+}
