@@ -58,6 +58,8 @@ export interface Reading extends AsyncDisposable {
   readonly resumed: boolean;
   /** Pulled one at a time: nothing is read ahead beyond a bounded buffer. The last batch may hold no rows, only the position. */
   readonly batches: AsyncIterable<Batch>;
+  /** What was found while reading, as sentences for the run's warnings. Asked once, after the batches or what there was of them. */
+  noticed?(): readonly string[];
   /** Rows the stream has in this reading's snapshot; null where it cannot be told. Call after the batches. */
   count(): Promise<number | null>;
   /** Every primary key in the same snapshot, in primary-key column order; cursors in these batches mean nothing. */

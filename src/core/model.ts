@@ -71,6 +71,8 @@ export interface Batch {
    * must be recognised then. `reset`: forget what was to be recognised before this batch.
    */
   readonly overlap?: { readonly from: number; readonly reset: boolean };
+  /** Rows that were read before the position and that the source itself does not pass on. Stored in the same transaction. */
+  readonly rejects?: readonly Reject[];
 }
 
 /** A row that could not be stored. */

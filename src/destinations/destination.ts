@@ -39,6 +39,8 @@ export interface Writer extends AsyncDisposable {
   readonly changes: readonly string[];
   /** Rows go to a table built aside: asked for, or because the definition has changed. */
   readonly rebuilding: boolean;
+  /** Rows of the stream were kept aside, by this run or an earlier one: its table may hold fewer than the source. */
+  readonly hasRejects: boolean;
   /** What has landed came from another definition, so that its size says nothing about this one. */
   readonly replacesOtherDefinition: boolean;
   /** ONE transaction: rows, rejects, cursor, counts; `run_lost` and nothing written when the epoch is stale. */

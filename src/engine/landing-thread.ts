@@ -41,8 +41,15 @@ async function carryOut(call: LandingCall): Promise<unknown> {
       await writer?.[Symbol.asyncDispose]();
       failure = undefined;
       writer = await destination.writer(call.request);
-      const { cursor, counts, changes, rebuilding, replacesOtherDefinition } = writer;
-      return { cursor, counts, changes, rebuilding, replacesOtherDefinition } satisfies OpenedWriter;
+      const { cursor, counts, changes, rebuilding, replacesOtherDefinition, hasRejects } = writer;
+      return {
+        cursor,
+        counts,
+        changes,
+        rebuilding,
+        replacesOtherDefinition,
+        hasRejects,
+      } satisfies OpenedWriter;
     }
     case 'commit':
       // Batches that were on their way when one failed fail as it did.

@@ -22,6 +22,8 @@ export interface LandingWriter {
   readonly changes: readonly string[];
   readonly rebuilding: boolean;
   readonly replacesOtherDefinition: boolean;
+  /** Rows of the stream stand aside, as far as batches have been committed. */
+  readonly hasRejects: boolean;
   /** Committed so far by this writer. */
   readonly written: number;
   readonly rejects: number;
@@ -69,6 +71,7 @@ export interface OpenedWriter {
   readonly changes: readonly string[];
   readonly rebuilding: boolean;
   readonly replacesOtherDefinition: boolean;
+  readonly hasRejects: boolean;
 }
 
 /** `onFault` hears the stack of errors that nobody classified. */
@@ -152,6 +155,9 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
     },
     get rejects() {
       return rejects;
+    },
+    get hasRejects() {
+      return opened.hasRejects || rejects > 0;
     },
     room: () => until(() => batches < inFlightBatches && bytes < inFlightBytes),
     send(batch) {

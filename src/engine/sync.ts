@@ -67,9 +67,14 @@ export async function syncStream(
     progress.set({ guard: reading.guard });
     progress.warn(reading.warnings);
 
-    await progress.stage('read', () =>
-      move({ stream, reading, writer: writer as LandingWriter, progress }, signal),
-    );
+    try {
+      await progress.stage('read', () =>
+        move({ stream, reading, writer: writer as LandingWriter, progress }, signal),
+      );
+    } finally {
+      // Also of a reading that failed: its batches have landed.
+      progress.warn(reading.noticed?.() ?? []);
+    }
     if (!rebuilding && stream.detectDeletes) {
       await progress.stage('deletes', () =>
         compareWithSource({ stream, reading, writer: writer as LandingWriter, progress }, signal),
@@ -127,8 +132,9 @@ async function move({ reading, writer, progress }: Moved, signal: AbortSignal): 
       signal.throwIfAborted();
       const next = await batches.next();
       if (next.done === true) break;
+      const { rows, rejects, bytes, cursor } = next.value;
       writer.send(next.value);
-      progress.read(next.value.rows, next.value.bytes, next.value.cursor);
+      progress.read(rows + (rejects?.length ?? 0), bytes, cursor);
     }
   } finally {
     await batches.return?.();
@@ -139,7 +145,8 @@ async function move({ reading, writer, progress }: Moved, signal: AbortSignal): 
 /**
  * After a complete incremental read the table holds every row of the source's snapshot, and besides those only
  * rows that were deleted there: so one count tells whether the keys must be compared at all. Fewer rows here than
- * there cannot come from deletions: the cursor column misses some changes, and that is said.
+ * there cannot come from deletions: the cursor column misses some changes, and that is said. Where rows stand aside
+ * as rejects the counts tell nothing, and the keys are compared.
  */
 async function compareWithSource(
   { stream, reading, writer, progress }: Moved,
@@ -148,13 +155,13 @@ async function compareWithSource(
   const there = await reading.count();
   if (there === null) return;
   const here = await writer.liveRows();
-  if (here < there && progress.rejects() === 0 && !reading.resumed) {
+  if (here < there && !writer.hasRejects && !reading.resumed) {
     progress.warn([
       `The source has ${there} rows and the table ${here}: some rows are older in "${stream.cursor}" than what was already read. ` +
         'Give the stream a `lookback`, or run sync_connector with full_refresh: true.',
     ]);
   }
-  if (here <= there) return;
+  if (here <= there && !writer.hasRejects) return;
   for await (const keys of reading.keys()) {
     signal.throwIfAborted();
     await writer.seenKeys(keys.values, keys.rows);
@@ -169,7 +176,6 @@ interface Progress {
   begin(writer: LandingWriter): void;
   read(rows: number, bytes: number, cursor: string): void;
   deleted(rows: number): void;
-  rejects(): number;
   end(status: StreamResult['status'], error?: MillraceError): StreamResult;
 }
 
@@ -233,7 +239,6 @@ function createProgress(name: string, tools: StreamTools): Progress {
     deleted(rows) {
       rowsDeleted += rows;
     },
-    rejects: () => (writer?.before.rejects ?? 0) + (writer?.rejects ?? 0),
     end: (status, error) => ({
       ...result(status),
       ...(error === undefined ? {} : { error: error.toView() }),

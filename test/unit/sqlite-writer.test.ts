@@ -370,6 +370,35 @@ describe('a row that cannot be stored', () => {
     for (const row of rejects) expect(Object.keys(JSON.parse(row))).toEqual(['id', 'b', 't']);
   }, 60_000);
 
+  it('that the source itself keeps back lands beside its batch, or not at all', async () => {
+    const file = freshFile();
+    const request = requestOf(streamOf());
+    await withWriter(file, request, async (writer) => {
+      expect(writer.hasRejects).toBe(false);
+      const rejects = [{ row: '{"id":2,"v":"x"}', reason: 'no calendar has it' }];
+      expect(await writer.commit({ ...batchOf([[1, 'a']], 'c1'), rejects })).toEqual({
+        written: 1,
+        rejects: 1,
+      });
+      expect(writer.hasRejects).toBe(true);
+      // A batch of nothing but rejects moves the position too.
+      await writer.commit({ ...batchOf([], 'c2'), rejects });
+      await withWriter(file, { ...request, runId: 'run2', epoch: 2 }, async (next) => {
+        expect(next.hasRejects).toBe(true);
+        const late = await failure(writer.commit({ ...batchOf([], 'c3'), rejects }));
+        expect(late.code).toBe('run_lost');
+      });
+    });
+    expect(read(file, 'SELECT run_id, row, reason FROM _millrace_rejects')).toEqual([
+      ['run1', '{"id":2,"v":"x"}', 'no calendar has it'],
+      ['run1', '{"id":2,"v":"x"}', 'no calendar has it'],
+    ]);
+    expect(read(file, 'SELECT rows_read, rows_written, rejects FROM _millrace_loads')).toEqual([
+      [3n, 1n, 2n],
+    ]);
+    expect(read(file, 'SELECT cursor FROM _millrace_cursors')).toEqual([['c2']]);
+  });
+
   it('with a NULL in a key of several columns is a reject too', async () => {
     const file = freshFile();
     const stream = streamOf({ key: ['v', 'id'] });

@@ -33,7 +33,8 @@ export class RowStream {
   #finished = false;
   #failure: unknown = null;
   #wake: (() => void) | null = null;
-  #lastSign = 0;
+  /** Since when the server has been silent; 0 when it spoke since the last look, so that packets need no clock. */
+  #silentSince = 0;
 
   constructor(sql: string, options: RowStreamOptions) {
     this.#sql = sql;
@@ -43,7 +44,6 @@ export class RowStream {
   /** The rows, pulled: the socket is read only as far as a small, bounded queue has room. */
   async *batches(plan: RowPlan): AsyncGenerator<RowBatch, void, void> {
     const { begin, onEnd, stallMs, destroy, explain } = this.#options;
-    this.#lastSign = performance.now();
     const watch = setInterval(() => this.#watch(), Math.min(1_000, stallMs / 2));
     try {
       await begin(this.#command(plan));
@@ -78,7 +78,7 @@ export class RowStream {
     return {
       execute: (packet, connection) => {
         this.#wire = connection;
-        this.#lastSign = performance.now();
+        this.#silentSince = 0;
         let done = false;
         try {
           done = result.execute(packet, connection);
@@ -87,9 +87,10 @@ export class RowStream {
           this.#options.destroy();
           return true;
         }
-        const { full } = result;
-        if (full !== null) this.#queued(full);
-        result.full = null;
+        if (result.full !== null) {
+          this.#queued(result.full);
+          result.full = null;
+        }
         if (done) this.#end(result.failure);
         return done;
       },
@@ -123,12 +124,15 @@ export class RowStream {
   #resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#lastSign = performance.now();
+    this.#silentSince = 0;
     this.#wire?.stream.resume();
   }
 
   #watch(): void {
-    if (this.#paused || this.#finished || performance.now() - this.#lastSign < this.#options.stallMs) return;
+    if (this.#paused || this.#finished) return;
+    const now = performance.now();
+    if (this.#silentSince === 0) this.#silentSince = now;
+    if (now - this.#silentSince < this.#options.stallMs) return;
     this.#failure ??= new MillraceError('timeout', 'The server stopped sending rows.', {
       hint: 'Millrace tries again from the last stored position. If its first row really takes that long, raise statement_timeout_ms of the connector or index the cursor column.',
     });

@@ -32,6 +32,8 @@ export interface Opened {
   readonly cursor: Cursor | null;
   readonly rows: number;
   readonly rejectsOfBuild: number;
+  /** Some rows of the stream stand aside. */
+  readonly hasRejects: boolean;
   /** Rows of the table that readers see while another is being built. */
   readonly visibleRows: number;
 }
@@ -66,7 +68,15 @@ export function openStream(db: Database, request: WriterRequest): Opened {
   if (otherDefinition && stream.mode === 'append' && !request.rebuild) throw definitionChanged(request);
   const building = request.rebuild || otherDefinition;
   if (!building && state !== undefined && state.build_run !== null) dropBuild(db, request);
-  const common = { counts, building, otherDefinition, landed, visibleRows: landed ? state.row_count : 0 };
+  const rejects = db.prepare('SELECT 1 FROM _millrace_rejects WHERE connector = ? AND stream = ? LIMIT 1');
+  const common = {
+    counts,
+    building,
+    otherDefinition,
+    landed,
+    hasRejects: rejects.get(connector, stream.name) !== undefined,
+    visibleRows: landed ? state.row_count : 0,
+  };
 
   if (building) {
     const { layout, resumed } = openBuild(db, request, state);

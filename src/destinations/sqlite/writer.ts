@@ -44,7 +44,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const statements = prepare(db, building);
   const deletions = createDeletions(db, { layout, runId });
   const changes = [...opened.changes];
-  let { cursor, rows, rejectsOfBuild } = opened;
+  let { cursor, rows, rejectsOfBuild, hasRejects } = opened;
 
   /** One transaction that only the holder of the newest epoch may make. */
   const fenced = <T>(work: () => T): T =>
@@ -87,10 +87,12 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const commit = (batch: Batch): Committed => {
     const done = fenced(() => {
       const fresh = overlap === null ? batch : overlap.filter(batch);
-      const { added, changed, rejects } = inserter.insert(fresh.values, fresh.rows);
+      const { added, changed, rejects: refused } = inserter.insert(fresh.values, fresh.rows);
+      const given = batch.rejects ?? [];
+      const rejects = given.length === 0 ? refused : [...given, ...refused];
       if (rejects.length > 0) keepRejects(rejects);
       count({
-        rows_read: batch.rows,
+        rows_read: batch.rows + given.length,
         rows_written: added + changed,
         rows_deleted: 0,
         rejects: rejects.length,
@@ -102,6 +104,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
     cursor = batch.cursor;
     rows += done.added;
     rejectsOfBuild += done.rejects;
+    hasRejects ||= done.rejects > 0;
     return { written: done.added + done.changed, rejects: done.rejects };
   };
 
@@ -141,6 +144,9 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
     counts: opened.counts,
     changes,
     rebuilding: building,
+    get hasRejects() {
+      return hasRejects;
+    },
     replacesOtherDefinition: opened.otherDefinition,
     commit: async (batch) => commit(batch),
     liveRows: async () => guarded(file, () => rows - (building ? 0 : deletions.marked())),
