@@ -18,9 +18,10 @@ import { plain } from '../sql/names.ts';
 import { candidateOf } from './candidates.ts';
 import type { ZeroDatePolicy } from './config.ts';
 import { chooseKey, columnOf } from './keys.ts';
+import { cursorKind, fromWhere } from './plan.ts';
 import { readingNotes } from './reading-notes.ts';
 import { loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
-import { type SourceType, travelOf } from './types.ts';
+import { travelOf } from './types.ts';
 
 export interface ResolveContext extends ShapeContext {
   readonly zeroDates: ZeroDatePolicy;
@@ -144,22 +145,6 @@ function refuseUnorderable(cursor: SourceColumn, shape: Shape): void {
   );
 }
 
-/** What kind of look-back window fits a cursor of this type. */
-export function cursorKind(type: SourceType): 'time' | 'number' | 'other' {
-  switch (travelOf(type).type) {
-    case 'date':
-    case 'timestamp':
-    case 'timestamptz':
-      return 'time';
-    case 'integer':
-    case 'decimal':
-    case 'float':
-      return 'number';
-    default:
-      return 'other';
-  }
-}
-
 function candidates(shape: Shape, but: SourceColumn | null = null): readonly CandidateColumn[] {
   return shape.columns
     .filter((column) => column !== but)
@@ -173,7 +158,7 @@ async function probe(
   columns: readonly SourceColumn[],
 ): Promise<void> {
   const list = columns.map(({ type, ref }) => travelOf(type).select(ref)).join(', ');
-  await session.describe(`SELECT ${list} FROM ${shape.from}${shape.where} LIMIT 0`, { signal });
+  await session.describe(`SELECT ${list}${fromWhere(shape)} LIMIT 0`, { signal });
 }
 
 async function lookAtCursor(
@@ -182,9 +167,8 @@ async function lookAtCursor(
   cursor: SourceColumn,
 ): Promise<readonly string[]> {
   if (!cursor.notNull) {
-    const filled = shape.where === '' ? ' WHERE' : `${shape.where} AND`;
     const [row] = await session.query(
-      `SELECT EXISTS (SELECT 1 FROM ${shape.from}${filled} ${cursor.ref} IS NOT NULL), EXISTS (SELECT 1 FROM ${shape.from}${shape.where})`,
+      `SELECT EXISTS (SELECT 1${fromWhere(shape, [`${cursor.ref} IS NOT NULL`])}), EXISTS (SELECT 1${fromWhere(shape)})`,
       [],
       { signal },
     );
