@@ -214,8 +214,8 @@ function createTable(dialect: Dialect, spec: TableSpec): string {
   const never = new Set([...(spec.key ?? []), ...(spec.required ?? [])]);
   const columns = Object.entries(spec.columns).map(([name, kind]) => {
     const type = spec.types?.[name] ?? dialect.types[kind];
-    // A type may say of itself that it is nullable.
-    return `${quote(name)} ${never.has(name) ? `${type.replace(/ NULL .*/, '')} NOT NULL` : type}`;
+    // Said in full: older MariaDB makes a bare TIMESTAMP one that is never NULL and follows every change.
+    return `${quote(name)} ${type} ${never.has(name) ? 'NOT NULL' : 'NULL'}`;
   });
   const key = spec.key ? [`PRIMARY KEY (${spec.key.map(quote).join(', ')})`] : [];
   return `CREATE TABLE ${quote(spec.name)} (${[...columns, ...key].join(', ')})`;

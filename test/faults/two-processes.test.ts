@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ErrorView } from '../../src/core/errors.ts';
 import type { Run } from '../../src/core/model.ts';
 import { type ChaosProxy, startChaosProxy } from '../support/chaos-proxy.ts';
+import { freshDatabaseOn, type ServerDatabase } from '../support/databases.ts';
 import { startLateWriter } from '../support/late-writer.ts';
 import {
   type MillraceProcess,
@@ -21,7 +22,6 @@ import {
   movingNames,
   movingTables,
 } from '../support/moving-source.ts';
-import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
 import { createRng, testSeed } from '../support/rng.ts';
 
 /**
@@ -29,11 +29,11 @@ import { createRng, testSeed } from '../support/rng.ts';
  * crashes. A killed one is followed by the other; a frozen one that wakes up later is shut out.
  */
 
-let database: TestDatabase;
+let database: ServerDatabase;
 let proxy: ChaosProxy;
 
 beforeAll(async () => {
-  database = await freshDatabase();
+  database = await freshDatabaseOn('postgresql');
   await createMovingTables(database, 20_000);
   proxy = await startChaosProxy(database.config);
 });

@@ -3,7 +3,7 @@ import { freshDatabase } from './postgres.ts';
 
 export type Row = Readonly<Record<string, unknown>>;
 
-/** A session of its own, for transactions. */
+/** A session of its own, for transactions: READ COMMITTED, so that a statement locks what it changes and no more. */
 export interface Client {
   query(sql: string): Promise<readonly Row[]>;
   /** Ends it; what is open is rolled back by the server. */
@@ -148,7 +148,11 @@ async function freshOnMysql(kind: 'mysql' | 'mariadb'): Promise<ServerDatabase> 
     url,
     config,
     run,
-    client: session,
+    async client() {
+      const client = await session();
+      await client.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED');
+      return client;
+    },
     login: ({ password, reads = false, watches = false } = {}) =>
       database.user({
         grants: reads ? 'select' : 'none',
