@@ -68,6 +68,21 @@ export async function unpackedPackage(
 }
 
 /**
+ * How a program of an unpacked package is executed: by the loader that came with it, since the machine's own C library
+ * may be older. Null when it is not there.
+ */
+export function unpackedProgram(root: string, program: string): readonly [string, ...string[]] | null {
+  const libraries = globSync(['lib/*-linux-gnu*', 'usr/lib/*-linux-gnu*'], { cwd: root });
+  const loader = globSync(
+    libraries.map((folder) => `${folder}/ld-linux*.so.*`),
+    { cwd: root },
+  )[0];
+  if (loader === undefined || !existsSync(join(root, program))) return null;
+  const path = libraries.map((folder) => join(root, folder)).join(':');
+  return [join(root, loader), '--inhibit-cache', '--library-path', path, join(root, program)];
+}
+
+/**
  * Inside the project when this is a checkout: `.cache` is ignored by git, and unlike anything below node_modules it
  * survives `npm ci`. Where Millrace is an installed package, the user's own cache.
  */

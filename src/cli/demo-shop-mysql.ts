@@ -65,16 +65,16 @@ async function run(client: Connection, sql: string): Promise<number> {
 
 const SCHEMA = `
   CREATE TABLE customers (
-    id bigint unsigned AUTO_INCREMENT PRIMARY KEY, name varchar(100) NOT NULL, email varchar(100) UNIQUE, country char(2) NOT NULL,
+    id bigint AUTO_INCREMENT PRIMARY KEY, name varchar(100) NOT NULL, email varchar(100) UNIQUE, country char(2) NOT NULL,
     joined date NOT NULL, updated_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
     KEY (updated_at));
   CREATE TABLE orders (
-    id bigint unsigned AUTO_INCREMENT PRIMARY KEY, customer_id bigint unsigned NOT NULL, status enum('new', 'paid', 'shipped', 'returned') NOT NULL,
+    id bigint AUTO_INCREMENT PRIMARY KEY, customer_id bigint NOT NULL, status enum('new', 'paid', 'shipped', 'returned') NOT NULL,
     total decimal(12,2) NOT NULL, items json NOT NULL, express tinyint(1) NOT NULL, note text,
     updated_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
     KEY (updated_at), FOREIGN KEY (customer_id) REFERENCES customers (id));
   CREATE TABLE invoices (
-    id bigint unsigned AUTO_INCREMENT PRIMARY KEY, order_id bigint unsigned NOT NULL, amount decimal(12,2) NOT NULL,
+    id bigint AUTO_INCREMENT PRIMARY KEY, order_id bigint NOT NULL, amount decimal(12,2) NOT NULL,
     updated_at timestamp(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
     KEY (updated_at), FOREIGN KEY (order_id) REFERENCES orders (id) ON DELETE CASCADE);
 `;

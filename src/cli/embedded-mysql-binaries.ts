@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { MillraceError } from '../core/errors.ts';
-import { type DebianPackage, unpackedPackage } from './debian-packages.ts';
+import { type DebianPackage, unpackedPackage, unpackedProgram } from './debian-packages.ts';
 import { serverEnvironment } from './embedded-server.ts';
 
 /** They speak the same protocol and are two servers: each is found by what it says of itself, not by its file's name. */
@@ -76,28 +76,19 @@ async function fetched(kind: MysqlKind, notify?: (words: string) => void): Promi
   return place === null ? null : inFolder(place);
 }
 
-/** Run through the loader that was unpacked with it: the machine's own C library may be older than the server's. */
 function inFolder(root: string): MysqlProgram | null {
-  const libraries = globSync(['lib/*-linux-gnu*', 'usr/lib/*-linux-gnu*'], { cwd: root });
-  const loader = globSync(
-    libraries.map((folder) => `${folder}/ld-linux*.so.*`),
-    { cwd: root },
-  )[0];
-  const server = ['usr/sbin/mariadbd', 'usr/sbin/mysqld'].find((file) => existsSync(join(root, file)));
-  if (loader === undefined || server === undefined) return null;
-  const path = libraries.map((folder) => join(root, folder)).join(':');
+  const command = unpackedProgram(root, 'usr/sbin/mariadbd') ?? unpackedProgram(root, 'usr/sbin/mysqld');
+  if (command === null) return null;
   const shares = ['mysql', 'mariadb'].map((name) => join(root, 'usr/share', name)).filter(existsSync);
   const share = shares[0] ?? '';
-  return ask(
-    [join(root, loader), '--inhibit-cache', '--library-path', path, join(root, server)],
-    [
-      `--basedir=${join(root, 'usr')}`,
-      `--lc-messages-dir=${share}`,
-      `--character-sets-dir=${join(share, 'charsets')}`,
-      `--plugin-dir=${globSync('usr/lib/{mysql,mariadb}/plugin', { cwd: root }).map((at) => join(root, at))[0] ?? root}`,
-    ],
-    shares,
-  );
+  const plugins = globSync('usr/lib/{mysql,mariadb}/plugin', { cwd: root })[0] ?? '';
+  const options = [
+    `--basedir=${join(root, 'usr')}`,
+    `--lc-messages-dir=${share}`,
+    `--character-sets-dir=${join(share, 'charsets')}`,
+    `--plugin-dir=${join(root, plugins)}`,
+  ];
+  return ask(command, options, shares);
 }
 
 /** Asking the program itself sees missing libraries and `noexec`, and tells the two kinds apart. */
