@@ -1,8 +1,8 @@
 /**
  * The binary protocol's values into the one JavaScript form of each logical type (src/core/types.ts). The binary
- * protocol because the text one cannot be exact: both servers cut FLOAT to six digits in it, MariaDB DOUBLE to
- * fifteen, and both pad what is ZEROFILL. A date or time comes as its parts, so that no calendar of ours can refuse
- * one. What has no binary form (decimals, texts, json, enum, set, uuid) comes as the server's own text in either.
+ * protocol because the text one is not exact: both servers cut FLOAT to six digits in it, and pad what is ZEROFILL. A
+ * date or time comes as its parts, so that no calendar of ours can refuse one. What has no binary form (decimals,
+ * texts, json, enum, set, uuid) comes as the server's own text in either.
  */
 
 import type { LogicalType } from '../../core/types.ts';
