@@ -13,6 +13,8 @@ export interface DebianPackage {
   readonly name: string;
   /** `sid`, or `own` for the release this machine runs. */
   readonly release: string;
+  /** Files wanted of it, as tar's wildcard; then nothing else is unpacked, and nothing that it depends on is fetched. */
+  readonly only?: string;
 }
 
 const KEYRINGS = ['debian-archive-keyring.gpg', 'debian-archive-keyring.pgp'].map((name) =>
@@ -27,6 +29,8 @@ const ABANDONED_MS = 24 * 60 * 60_000;
 const UNWANTED = /^(lib)?perl/;
 /** A quarter of what is unpacked, and no program reads it. */
 const UNREAD = ['usr/share/doc', 'usr/share/man', 'usr/share/locale', 'usr/share/gdb', 'usr/share/lintian'];
+
+const UNPACK_SOME = 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --wildcards "$3"';
 
 const run = promisify(execFile);
 
@@ -45,16 +49,17 @@ export async function unpackedPackage(
   if (!keyring || !architecture) return null;
   const release = wanted.release === 'own' ? ownRelease() : wanted.release;
   const cache = cacheFolder();
-  const place = join(cache, `${wanted.name}-${release}-${architecture}`);
+  const part = wanted.only === undefined ? '' : '-part';
+  const place = join(cache, `${wanted.name}${part}-${release}-${architecture}`);
   if (existsSync(place)) return place;
   await mkdir(cache, { recursive: true });
   await sweep(cache);
-  notify(`fetching ${wanted.name} and what it needs from Debian ${release}, once, into ${place}`);
+  notify(`fetching ${wanted.name} from Debian ${release}, once, into ${place}`);
   const source = `deb [arch=${architecture} signed-by=${keyring}] ${mirror()} ${release} main`;
   for (let tries = 1; ; tries++) {
     const work = join(cache, `.fetch-${process.pid}-${randomBytes(4).toString('hex')}`);
     try {
-      await fetchInto(work, { name: wanted.name, source });
+      await fetchInto(work, wanted, source);
       await takeName(join(work, 'root'), place);
       return place;
     } catch (error) {
@@ -132,15 +137,12 @@ function mirror(): string {
   return uri ?? 'http://deb.debian.org/debian';
 }
 
-async function fetchInto(
-  work: string,
-  wanted: { readonly name: string; readonly source: string },
-): Promise<void> {
+async function fetchInto(work: string, wanted: DebianPackage, source: string): Promise<void> {
   const debs = join(work, 'debs');
   const root = join(work, 'root');
   for (const folder of ['state/lists/partial', 'cache/archives/partial', 'debs', 'root'])
     await mkdir(join(work, folder), { recursive: true });
-  await writeFile(join(work, 'sources.list'), `${wanted.source}\n`);
+  await writeFile(join(work, 'sources.list'), `${source}\n`);
   // Nothing is installed in this state: so all that the package needs is named, the C library too.
   await writeFile(join(work, 'state/status'), '');
   await writeFile(join(work, 'apt.conf'), aptConfig(work));
@@ -149,7 +151,7 @@ async function fetchInto(
   await apt('update');
   const plan = await apt('install', '-s', '--no-install-recommends', wanted.name);
   const packages = [...plan.matchAll(/^Inst (\S+) \((\S+)/gm)].flatMap(([, name = '', version = '']) =>
-    UNWANTED.test(name) ? [] : [`${name}=${version}`],
+    UNWANTED.test(name) || (wanted.only !== undefined && name !== wanted.name) ? [] : [`${name}=${version}`],
   );
   await apt('download', ...packages);
   const files = (await readdir(debs)).filter((file) => file.endsWith('.deb'));
@@ -158,7 +160,10 @@ async function fetchInto(
   // Two at a time: unpacking is bound by the processor, and the smallest machine has two.
   const half = Math.ceil(files.length / 2);
   const unpack = async (some: readonly string[]): Promise<void> => {
-    for (const file of some) await command('dpkg-deb', ['-x', file, root], debs);
+    for (const file of some)
+      await (wanted.only === undefined
+        ? command('dpkg-deb', ['-x', file, root], debs)
+        : command('sh', ['-c', UNPACK_SOME, 'unpack', file, root, wanted.only], debs));
   };
   await Promise.all([unpack(files.slice(0, half)), unpack(files.slice(half))]);
   for (const folder of UNREAD) await rm(join(root, folder), { recursive: true, force: true });
