@@ -1,10 +1,11 @@
 import { MillraceError } from '../core/errors.ts';
 import { suggestion } from '../core/nearest.ts';
 import type { ConnectorType } from './connector.ts';
+import { mysql } from './mysql/index.ts';
 import { postgresql } from './postgresql/index.ts';
 
 /** Every connector type there is. Adding one means naming it here; nothing registers itself. */
-export const connectorTypes: readonly ConnectorType[] = [postgresql as ConnectorType];
+export const connectorTypes: readonly ConnectorType[] = [postgresql as ConnectorType, mysql as ConnectorType];
 
 /** The type of that name. Throws `invalid_config` that names the nearest known one. */
 export function findConnectorType(name: string): ConnectorType {

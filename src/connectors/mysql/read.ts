@@ -1,5 +1,5 @@
 import type { Batch, Cursor, ResolvedStream } from '../../core/model.ts';
-import type { Reading } from '../connector.ts';
+import type { Agreement, Reading } from '../connector.ts';
 import { findBound, stepsFor, usablePosition } from '../sql/begin.ts';
 import type { GuardResult } from '../sql/guard.ts';
 import { plain } from '../sql/names.ts';
@@ -121,7 +121,7 @@ class MysqlReading implements Reading {
   readonly #reader: RowReader<PlannedColumn>;
   #bound: GuardResult;
   #steps: Steps | null = null;
-  #exact = false;
+  #agreement: Agreement = 'unknown';
   #whole: readonly PlannedColumn[] | null = null;
   /** A statement was begun and its rows have not all come: the session cannot be used for anything else. */
   #streaming = false;
@@ -171,8 +171,8 @@ class MysqlReading implements Reading {
     return this.#steps?.resumed ?? false;
   }
 
-  get exact(): boolean {
-    return this.#exact;
+  get agreement(): Agreement {
+    return this.#agreement;
   }
 
   get batches(): AsyncIterable<Batch> {
@@ -193,7 +193,7 @@ class MysqlReading implements Reading {
       const { end } = steps;
       yield { values: [], rows: 0, bytes: 0, cursor: writePosition(end) };
       const one = this.#snapshots.taken === 1;
-      this.#exact = one && !steps.resumed && this.#parts.atomic;
+      if (one && !steps.resumed && this.#parts.atomic) this.#agreement = pass === 1 ? 'same' : 'all';
       const settled = end.phase === 'settled' ? end.mark : null;
       if (one || settled === null || settled === mark || pass === passesMax || !this.#parts.atomic) return;
       mark = settled;
@@ -230,7 +230,7 @@ class MysqlReading implements Reading {
   #noticedSnapshots(): readonly string[] {
     const { all, longestMs } = this.#snapshots;
     const { plan } = this.#parts;
-    if (all > 1 && !this.#exact) {
+    if (all > 1 && this.#agreement === 'unknown') {
       const then = plan.cursor === null ? 'with the next run' : 'with the next run, by its cursor';
       return [
         `The rows were read in ${all} snapshots, one after another: what changed behind the reader comes ${then}.`,
