@@ -78,7 +78,7 @@ export async function createMovingTables({ dialect, run }: MovingDatabase, rows:
     counter.create(NUMBERS),
     `CREATE TABLE orders (id bigint PRIMARY KEY, note ${types.text}, amount decimal(12,2), at ${types.stamp} NOT NULL)`,
     'CREATE INDEX orders_at ON orders (at)',
-    `INSERT INTO orders SELECT n, md5(concat(n)), n / 7.0, ${tenth(ago('86400 - n * 0.013'))} FROM ${series(rows)}`,
+    `INSERT INTO orders SELECT n, concat(repeat('note ', 6), n), n / 7.0, ${tenth(ago('86400 - n * 0.013'))} FROM ${series(rows)}`,
     `CREATE TABLE stock (place ${types.name} NOT NULL, item int NOT NULL, amount int, version bigint, PRIMARY KEY (place, item))`,
     'CREATE INDEX stock_version ON stock (version)',
     `INSERT INTO stock SELECT concat('p', n % 7), n, n % 100, CASE WHEN n % 500 = 0 THEN NULL ELSE ${over('n', 5)} END FROM ${series(rows)}`,
