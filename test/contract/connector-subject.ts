@@ -3,7 +3,7 @@ import { findConnectorType } from '../../src/connectors/index.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import type { Stream } from '../../src/core/model.ts';
 import type { Value } from '../../src/core/types.ts';
-import { type Client, freshDatabaseOn, type ServerDatabase } from '../support/databases.ts';
+import { type Client, loneServer, type ServerDatabase } from '../support/databases.ts';
 import { type ColumnKind, type Dialect, dialects, type ServerKind } from '../support/dialects.ts';
 
 /**
@@ -16,6 +16,11 @@ export interface SubjectKind {
   /** The connector type under test. */
   readonly connector: string;
   readonly expects: Expectations;
+  /** A place for subjects, where nobody else is at work. */
+  place(): Promise<SubjectPlace>;
+}
+
+export interface SubjectPlace extends AsyncDisposable {
   /** A new, empty one. */
   fresh(): Promise<Subject>;
 }
@@ -127,11 +132,21 @@ export interface Subject extends AsyncDisposable {
 /** A subject that is one of the SQL servers. */
 export function sqlSubject(kind: ServerKind, expects: Expectations): SubjectKind {
   const { title, connector } = dialects[kind];
-  return { title, connector, expects, fresh: () => freshSubject(kind) };
+  return {
+    title,
+    connector,
+    expects,
+    async place() {
+      const server = await loneServer(kind);
+      return {
+        fresh: async () => await subjectOn(await server.fresh()),
+        [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+      };
+    },
+  };
 }
 
-async function freshSubject(kind: ServerKind): Promise<Subject> {
-  const database = await freshDatabaseOn(kind);
+async function subjectOn(database: ServerDatabase): Promise<Subject> {
   const { dialect, run } = database;
   const login = await database.login({ reads: true, watches: true });
   const config = { ...database.config, ...login };

@@ -7,7 +7,7 @@ import type { TestTable } from './connector-subject.ts';
 import { calm, failure, readAll } from './reading-support.ts';
 
 /** Check, discover, resolve and preview: what they answer, and that they change nothing. */
-export function askingQuestions({ kind, subject, source }: Asked): void {
+export function askingQuestions({ kind, subject, fresh, source }: Asked): void {
   test('check: a working connector, stream by stream, its login one that may only read', async () => {
     const table = await subject().make(
       {
@@ -93,7 +93,7 @@ export function askingQuestions({ kind, subject, source }: Asked): void {
   });
 
   test('discover: every table once, with its columns and keys, and each can be read as suggested', async () => {
-    await using own = await kind.fresh();
+    await using own = await fresh();
     const shapes = [
       {
         name: 'orders',
@@ -154,7 +154,7 @@ export function askingQuestions({ kind, subject, source }: Asked): void {
   });
 
   test('discover: pages meet without a gap while tables come and go; a search is a plain substring', async () => {
-    await using own = await kind.fresh();
+    await using own = await fresh();
     for (let i = 1; i <= 9; i += 1)
       await own.make({ name: `t_${i}`, columns: { id: 'integer', [`only${i}`]: 'text' }, key: ['id'] });
     await using asked = await own.open();
@@ -226,7 +226,7 @@ export function askingQuestions({ kind, subject, source }: Asked): void {
   });
 
   test('resolve: what cannot work has a code and a hint that names what would', async () => {
-    await using own = await kind.fresh();
+    await using own = await fresh();
     await own.make(
       {
         name: 'people',
