@@ -28,13 +28,17 @@ export interface SubjectPlace extends AsyncDisposable {
 export interface Expectations {
   /** The guard of a reading while nobody writes. */
   readonly guard: string;
+  /** What `check` warns of although all is as it should be: a sentence each. */
+  readonly warned: readonly RegExp[];
+  /** Characters that this kind allows in a name and that are likely to be mangled. */
+  readonly oddName: string;
   /** Configs that cannot work, and what each is. */
   readonly wrong: readonly WrongConfig[];
   /** Keys whose text, order or literal is awkward: a type, and the SQL that makes the `n`-th value of it. */
   readonly keys: readonly (readonly [type: string, value: string])[];
   /** SQL of a user that would change something if it were let; `victim` is a table with an `id`. */
   readonly hostile: readonly HostileSql[];
-  /** A query whose rows go wrong behind the row with id `at`, over the table `lines`, and what it is then. */
+  /** A query whose rows go wrong behind the row with id `at`, over the table `items`, and what it is then. */
   readonly failing: { readonly query: (at: number) => string; readonly code: ErrorCode };
 }
 
@@ -242,16 +246,24 @@ function indexes({ quote }: Dialect, { name, indexed = [] }: TableSpec): readonl
   );
 }
 
-/** Rows a statement: small enough for any server's largest packet. */
-const rowsAtOnce = 1_000;
+/** Characters a statement: less than any server's largest packet. */
+const statementMax = 4_000_000;
+const rowsMax = 1_000;
 
-function inserts({ quote, literal }: Dialect, table: string, rows: readonly Row[]): readonly string[] {
-  const statements: string[] = [];
-  for (let i = 0; i < rows.length; i += rowsAtOnce) {
-    const values = rows.slice(i, i + rowsAtOnce).map((row) => `(${row.map(literal).join(', ')})`);
-    statements.push(`INSERT INTO ${quote(table)} VALUES ${values.join(', ')}`);
+function* inserts({ quote, literal }: Dialect, table: string, rows: readonly Row[]): Iterable<string> {
+  let values: string[] = [];
+  let size = 0;
+  for (const row of rows) {
+    const text = `(${row.map(literal).join(', ')})`;
+    if (values.length === rowsMax || (size > 0 && size + text.length > statementMax)) {
+      yield `INSERT INTO ${quote(table)} VALUES ${values.join(', ')}`;
+      values = [];
+      size = 0;
+    }
+    values.push(text);
+    size += text.length;
   }
-  return statements;
+  if (values.length > 0) yield `INSERT INTO ${quote(table)} VALUES ${values.join(', ')}`;
 }
 
 function tableOf({ dialect, run }: ServerDatabase, spec: TableSpec): TestTable {

@@ -20,7 +20,7 @@ import { createRng, testSeed } from '../support/rng.ts';
  */
 
 const NAMES: readonly MovingName[] = ['orders', 'stock', 'events'];
-const SYNCS = 20;
+const SYNCS = 10;
 /** Without a guard a sync takes a twentieth of the time; the transactions that commit late do not. */
 const AT_LEAST_MS = 8_000;
 

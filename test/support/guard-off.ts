@@ -8,9 +8,11 @@ import { registerHooks } from 'node:module';
 const GUARD = /\/connectors\/(postgresql|mysql)\/guard\.ts$/;
 const BEGINNING = 'export const lateCommitGuard: Guard = async (request) => {';
 const NO_GUARD = `
-  const seen = await greatest(request);
-  const mark = await later(request, [seen.mark, request.settled.mark]);
-  return { bound: { mark, held: [] }, guard: 'off', warnings: [], lookback: request.lookback };
+  {
+    const { mark: highest } = await greatest(request);
+    const mark = await later(request, [highest, request.settled.mark]);
+    return { bound: { mark, held: [] }, guard: 'off', warnings: [], lookback: request.lookback };
+  }
 `;
 
 registerHooks({
