@@ -20,7 +20,7 @@ import type { ZeroDatePolicy } from './config.ts';
 import { chooseKey, columnOf } from './keys.ts';
 import { cursorKind, fromWhere } from './plan.ts';
 import { readingNotes } from './reading-notes.ts';
-import { loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
+import type { Shape, ShapeContext, SourceColumn } from './shape.ts';
 import { travelOf } from './types.ts';
 
 export interface ResolveContext extends ShapeContext {
@@ -28,14 +28,9 @@ export interface ResolveContext extends ShapeContext {
 }
 
 /**
- * Asks the source about a declared stream and chooses what was left open. Throws a coded error with a hint for
- * everything that could not work: better now than after an hour of reading.
+ * Asks the source about a declared stream, over its shape, and chooses what was left open. Throws a coded error with a
+ * hint for everything that could not work: better now than after an hour of reading.
  */
-export async function resolveStream(context: ResolveContext, stream: Stream): Promise<ResolvedStream> {
-  return await resolveOver(context, stream, await loadShape(context, stream));
-}
-
-/** The same over a shape that was looked at already. */
 export async function resolveOver(
   context: ResolveContext,
   declared: Stream,
