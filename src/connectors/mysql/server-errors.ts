@@ -151,7 +151,7 @@ const hostRefused: Explain = (said, where) => ({
 const noDatabase: Explain = (_, where) => ({
   code: 'not_found_at_source',
   message: `The server has no database "${where?.database ?? ''}".`,
-  hint: 'SHOW DATABASES shows those that the login may see; on most servers upper and lower case differ.',
+  hint: 'Check `database`: SHOW DATABASES shows those that the login may see; on most servers upper and lower case differ.',
 });
 
 const tooBig: Explain = (said) => ({
