@@ -126,6 +126,15 @@ describe.each(mysqlKinds)('%s', (kind) => {
     });
   });
 
+  test('a session says goodbye, also over TLS: the server counts no client that went away', async () => {
+    const aborted = async (): Promise<unknown> =>
+      (await admin.query("SHOW GLOBAL STATUS LIKE 'Aborted_clients'"))[0];
+    const before = await aborted();
+    for (const ssl of ['disable', 'require', 'require'])
+      expect(await attempt(configOf(secure, { ssl }))).toMatchObject({ ssl: ssl === 'require' });
+    expect(await aborted()).toEqual(before);
+  });
+
   describe('passwords', () => {
     const plugins =
       kind === 'mysql' ? ['caching_sha2_password', 'sha256_password'] : ['mysql_native_password'];

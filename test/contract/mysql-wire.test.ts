@@ -173,8 +173,8 @@ describe.each(mysqlKinds)('%s', (kind) => {
     expect(await next.query('SELECT 1')).toEqual([['1']]);
   });
 
-  test('values and rows of every length, over packets of 16 MB as well', async () => {
-    await using session = await openSession(config);
+  test('values and rows of every length, over packets of 16 MB and TLS records', async () => {
+    await using session = await openSession({ ...config, ssl: 'require' });
     const lengths = [
       0,
       1,

@@ -226,15 +226,13 @@ export class Session {
   async close(): Promise<void> {
     if (this.#broken) return;
     this.#broken = new Error('closed');
+    const { stream } = this.#wire;
     await new Promise<void>((settle) => {
-      const done = (): void => {
-        clearTimeout(killer);
-        this.#wire.stream.destroy();
-        settle();
-      };
-      const killer = setTimeout(done, 1_000);
-      this.#wire.stream.once('close', done);
-      this.#wire.end(done);
+      // The server closes when it has read our goodbye; before that it would count a client that went away.
+      stream.once('close', settle);
+      const killer = setTimeout(() => stream.destroy(), 1_000);
+      stream.once('close', () => clearTimeout(killer));
+      this.#wire.end();
     });
   }
 
