@@ -85,7 +85,8 @@ export async function startEmbeddedMysql(options: EmbeddedMysqlOptions): Promise
   const base = options.dir === undefined ? scratch : resolve(options.dir);
   try {
     const place: Place = { base, dataDir: join(base, 'data'), scratch, program };
-    await mkdir(join(base, 'files'), { recursive: true, mode: 0o700 });
+    for (const folder of [join(base, 'files'), join(scratch, 'tmp')])
+      await mkdir(folder, { recursive: true, mode: 0o700 });
     const flags = flagsOf(await settingsOf(place, options));
     const password = await initialise(place, flags);
     const server = new ServerProcess(serverSpec(place, flags));
@@ -148,6 +149,8 @@ async function settingsOf(
     ...tls,
     // What SQL may write to or read from disk: not this machine's files, whoever the server runs as.
     'secure-file-priv': join(place.base, 'files'),
+    // A starting MariaDB removes what looks like temporary tables in its folder: in /tmp also those of another server.
+    tmpdir: join(place.scratch, 'tmp'),
     // Both refuse to run as root unless told; there is no other user who can read every checkout.
     ...(process.getuid?.() === 0 ? { user: 'root' } : {}),
     ...options.settings,
