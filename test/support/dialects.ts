@@ -43,6 +43,8 @@ export interface Dialect {
   readonly over: (dividend: string, divisor: number) => string;
   /** The clause of ALTER TABLE that gives a column another type, its values converted. */
   readonly retype: (column: string, type: string) => string;
+  /** The clause of ALTER TABLE that takes a table's primary key away. */
+  readonly dropKey: (table: string) => string;
   /** One SELECT of one row `a` that says nothing for so long. */
   readonly silence: (seconds: number) => string;
   /** Numbers that transactions draw, each given once, in order, and never again: a sequence, or what stands for one. */
@@ -98,6 +100,7 @@ const mysqlFamily = {
     `JSON_TABLE(concat('[0', repeat(',0', ${count - 1}), ']'), '$[*]' COLUMNS (n FOR ORDINALITY)) AS s`,
   over: (dividend, divisor) => `(${dividend}) DIV ${divisor}`,
   retype: (column, type) => `MODIFY COLUMN ${column} ${type}`,
+  dropKey: () => 'DROP PRIMARY KEY',
   silence: (seconds) => `SELECT sleep(${seconds}) AS a`,
   // The row is written in the statement that takes the moment, so that the transaction is seen from there on.
   counter: {
@@ -144,6 +147,7 @@ export const dialects: Readonly<Record<ServerKind, Dialect>> = {
     series: (count) => `generate_series(1, ${count}) AS s(n)`,
     over: (dividend, divisor) => `(${dividend}) / ${divisor}`,
     retype: (column, type) => `ALTER COLUMN ${column} TYPE ${type} USING ${column}::${type}`,
+    dropKey: (table) => `DROP CONSTRAINT ${table}_pkey`,
     silence: (seconds) => `SELECT 1 AS a FROM pg_sleep(${seconds})`,
     counter: {
       create: (name) => `CREATE SEQUENCE ${name}`,
