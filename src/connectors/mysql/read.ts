@@ -109,8 +109,6 @@ interface ReadingParts extends Beginning {
 
 /** How often a reading goes on with what changed while it read, until one snapshot sees all of that. */
 const passesMax = 5;
-/** A snapshot that was open for longer is spoken of. */
-const longMs = 60_000;
 
 class MysqlReading implements Reading {
   readonly guard: string;
@@ -229,14 +227,14 @@ class MysqlReading implements Reading {
 
   #noticedSnapshots(): readonly string[] {
     const { all, longestMs } = this.#snapshots;
-    const { plan } = this.#parts;
+    const { plan, pace } = this.#parts;
     if (all > 1 && this.#agreement === 'unknown') {
       const then = plan.cursor === null ? 'with the next run' : 'with the next run, by its cursor';
       return [
         `The rows were read in ${all} snapshots, one after another: what changed behind the reader comes ${then}.`,
       ];
     }
-    if (longestMs < longMs || this.#whole === null) return [];
+    if (longestMs < pace.longMs || this.#whole === null) return [];
     return [
       `One snapshot was open for ${Math.round(longestMs / 1_000)} s, and the server kept old versions of all rows that long: ${whyWhole(plan, this.#whole)}`,
     ];

@@ -8,8 +8,8 @@ import type { Session } from './session.ts';
  *
  * While a snapshot is open InnoDB keeps every older version of every row of the whole server, in its undo log; a read
  * of hours makes that log grow by all that was written in those hours, and every other query walk through it (the
- * history list length of SHOW ENGINE INNODB STATUS). Ten seconds are what any report query takes, and nobody
- * notices. Most readings end within them: they are one snapshot, as if there were no chunks.
+ * history list length of SHOW ENGINE INNODB STATUS). An ALTER TABLE waits for it too, and whoever wants the table
+ * behind the ALTER. Ten seconds are what any report query takes, and nobody notices. Most readings end within them: they are one snapshot, as if there were no chunks.
  *
  * A chunk ends by itself; only there can a snapshot be given up without reading anything twice. So it should take a
  * small part of the ten seconds, at the pace at which the rows were really taken off us, destination included: the
@@ -23,6 +23,8 @@ export interface Pace {
   readonly firstRows: number;
   readonly rowsMax: number;
   readonly bytesMax: number;
+  /** A snapshot that had to stay open for longer is spoken of. */
+  readonly longMs: number;
 }
 
 export const usualPace: Pace = {
@@ -31,6 +33,7 @@ export const usualPace: Pace = {
   firstRows: 20_000,
   rowsMax: 1_000_000,
   bytesMax: 256 * 1024 * 1024,
+  longMs: 60_000,
 };
 
 /** What a chunk was: its rows, their bytes, and how long they took to be taken. */
@@ -63,7 +66,7 @@ export class Snapshots {
   taken = 0;
   /** In all. */
   all = 0;
-  longestMs = 0;
+  #longestMs = 0;
 
   constructor(
     { session, plan, pace }: { readonly session: Session; readonly plan: ReadPlan; readonly pace: Pace },
@@ -86,6 +89,11 @@ export class Snapshots {
     await this.#holdShape();
   }
 
+  /** How long the one that has been open longest is or was open. */
+  get longestMs(): number {
+    return this.#since === 0 ? this.#longestMs : Math.max(this.#longestMs, performance.now() - this.#since);
+  }
+
   get isOld(): boolean {
     return this.#since > 0 && performance.now() - this.#since > this.#pace.snapshotMs;
   }
@@ -93,7 +101,7 @@ export class Snapshots {
   /** Ends the open one. */
   async end(): Promise<void> {
     if (this.#since === 0) return;
-    this.longestMs = Math.max(this.longestMs, performance.now() - this.#since);
+    this.#longestMs = Math.max(this.#longestMs, performance.now() - this.#since);
     this.#since = 0;
     await this.#session.command('ROLLBACK', { signal: this.#signal });
   }
