@@ -149,7 +149,7 @@ export class Session {
   }
 
   get usable(): boolean {
-    return this.#broken === null;
+    return this.#broken === null && !this.#wire.stream.destroyed;
   }
 
   /**
@@ -227,11 +227,17 @@ export class Session {
     if (this.#broken) return;
     this.#broken = new Error('closed');
     const { stream } = this.#wire;
+    if (stream.destroyed) return;
     await new Promise<void>((settle) => {
+      const killer = setTimeout(() => {
+        stream.destroy();
+        settle();
+      }, 1_000);
       // The server closes when it has read our goodbye; before that it would count a client that went away.
-      stream.once('close', settle);
-      const killer = setTimeout(() => stream.destroy(), 1_000);
-      stream.once('close', () => clearTimeout(killer));
+      stream.once('close', () => {
+        clearTimeout(killer);
+        settle();
+      });
       this.#wire.end();
     });
   }
