@@ -1,11 +1,10 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { accessSync, constants, existsSync, globSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { cachedFolder, cachedPath, type Workplace } from './cache.ts';
 import { lastWords, serverEnvironment } from './embedded-server.ts';
 
 /** A package of Debian and the release to take it from. */
@@ -23,8 +22,6 @@ const KEYRINGS = ['debian-archive-keyring.gpg', 'debian-archive-keyring.pgp'].ma
 const TRIES = 3;
 const RETRY_AFTER_MS = 2_000;
 const COMMAND_TIMEOUT_MS = 300_000;
-/** Working folders of others older than this are nobody's. */
-const ABANDONED_MS = 24 * 60 * 60_000;
 /** No server of ours runs a Perl script, and Perl is a fifth of the download. */
 const UNWANTED = /^(lib)?perl/;
 /** A quarter of what is unpacked, and no program reads it. */
@@ -37,8 +34,7 @@ const run = promisify(execFile);
 /**
  * The folder with that package and all that it needs, down to the C library, unpacked and not installed: nothing of
  * the machine changes and no root is needed. Null where apt-get, dpkg-deb or Debian's keys are missing. Fetched
- * once; apt checks the archive's signature. Two processes may do it at once and either may be killed: each works
- * in a folder of its own, which takes the final name when it is whole.
+ * once; apt checks the archive's signature.
  */
 export async function unpackedPackage(
   wanted: DebianPackage,
@@ -48,26 +44,18 @@ export async function unpackedPackage(
   const architecture = keyring ? await debianArchitecture() : null;
   if (!keyring || !architecture) return null;
   const release = wanted.release === 'own' ? ownRelease() : wanted.release;
-  const cache = cacheFolder();
   const part = wanted.only === undefined ? '' : '-part';
-  const place = join(cache, `${wanted.name}${part}-${release}-${architecture}`);
-  if (existsSync(place)) return place;
-  await mkdir(cache, { recursive: true });
-  await sweep(cache);
-  notify(`fetching ${wanted.name} from Debian ${release}, once, into ${place}`);
+  const place = `servers/${wanted.name}${part}-${release}-${architecture}`;
+  if (!existsSync(cachedPath(place)))
+    notify(`fetching ${wanted.name} from Debian ${release}, once, into ${cachedPath(place)}`);
   const source = `deb [arch=${architecture} signed-by=${keyring}] ${mirror()} ${release} main`;
   for (let tries = 1; ; tries++) {
-    const work = join(cache, `.fetch-${process.pid}-${randomBytes(4).toString('hex')}`);
     try {
-      await fetchInto(work, wanted, source);
-      await takeName(join(work, 'root'), place);
-      return place;
+      return await cachedFolder(place, (workplace) => fetchInto(workplace, wanted, source));
     } catch (error) {
       // sid changes four times a day: an index read before and packages fetched after may not fit together.
       if (tries === TRIES) throw error;
       await sleep(RETRY_AFTER_MS * tries);
-    } finally {
-      await rm(work, { recursive: true, force: true, maxRetries: 3 });
     }
   }
 }
@@ -85,25 +73,6 @@ export function unpackedProgram(root: string, program: string): readonly [string
   if (loader === undefined || !existsSync(join(root, program))) return null;
   const path = libraries.map((folder) => join(root, folder)).join(':');
   return [join(root, loader), '--inhibit-cache', '--library-path', path, join(root, program)];
-}
-
-/**
- * Inside the project when this is a checkout: `.cache` is ignored by git, and unlike anything below node_modules it
- * survives `npm ci`. Where Millrace is an installed package, the user's own cache.
- */
-export function cacheFolder(): string {
-  const project = resolve(import.meta.dirname, '../..');
-  if (existsSync(join(project, 'src')) && writable(project)) return join(project, '.cache', 'servers');
-  return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'millrace', 'servers');
-}
-
-function writable(folder: string): boolean {
-  try {
-    accessSync(folder, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function debianArchitecture(): Promise<string | null> {
@@ -137,10 +106,13 @@ function mirror(): string {
   return uri ?? 'http://deb.debian.org/debian';
 }
 
-async function fetchInto(work: string, wanted: DebianPackage, source: string): Promise<void> {
+async function fetchInto(
+  { into, scratch: work }: Workplace,
+  wanted: DebianPackage,
+  source: string,
+): Promise<void> {
   const debs = join(work, 'debs');
-  const root = join(work, 'root');
-  for (const folder of ['state/lists/partial', 'cache/archives/partial', 'debs', 'root'])
+  for (const folder of ['state/lists/partial', 'cache/archives/partial', 'debs'])
     await mkdir(join(work, folder), { recursive: true });
   await writeFile(join(work, 'sources.list'), `${source}\n`);
   // Nothing is installed in this state: so all that the package needs is named, the C library too.
@@ -162,12 +134,12 @@ async function fetchInto(work: string, wanted: DebianPackage, source: string): P
   const unpack = async (some: readonly string[]): Promise<void> => {
     for (const file of some)
       await (wanted.only === undefined
-        ? command('dpkg-deb', ['-x', file, root], debs)
-        : command('sh', ['-c', UNPACK_SOME, 'unpack', file, root, wanted.only], debs));
+        ? command('dpkg-deb', ['-x', file, into], debs)
+        : command('sh', ['-c', UNPACK_SOME, 'unpack', file, into, wanted.only], debs));
   };
   await Promise.all([unpack(files.slice(0, half)), unpack(files.slice(half))]);
-  for (const folder of UNREAD) await rm(join(root, folder), { recursive: true, force: true });
-  await writeFile(join(root, 'packages.txt'), `${packages.join('\n')}\n`);
+  for (const folder of UNREAD) await rm(join(into, folder), { recursive: true, force: true });
+  await writeFile(join(into, 'packages.txt'), `${packages.join('\n')}\n`);
 }
 
 /**
@@ -214,34 +186,5 @@ async function command(program: string, args: readonly string[], cwd: string): P
     throw new Error(`${program} ${args.find((word) => !/^-|\//.test(word)) ?? ''}: ${lastWords(words)}`, {
       cause,
     });
-  }
-}
-
-/** Whoever comes second finds the name taken by the same files. */
-async function takeName(root: string, place: string): Promise<void> {
-  try {
-    await rename(root, place);
-  } catch (error) {
-    if (!existsSync(place)) throw error;
-  }
-}
-
-/** Removes what killed processes left. */
-async function sweep(cache: string): Promise<void> {
-  for (const name of await readdir(cache)) {
-    const pid = /^\.fetch-(\d+)-/.exec(name)?.[1];
-    if (pid === undefined) continue;
-    const folder = join(cache, name);
-    const age = Date.now() - ((await stat(folder).catch(() => null))?.mtimeMs ?? 0);
-    if (age > ABANDONED_MS || !alive(Number(pid))) await rm(folder, { recursive: true, force: true });
-  }
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

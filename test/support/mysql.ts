@@ -72,7 +72,7 @@ export const mysqlStarters = {
 const own = new Map<MysqlKind, Promise<MysqlAddress>>();
 
 /** The shared server of that kind; one of this process's own when no globalSetup offers it. */
-export async function mysqlAddress(kind: MysqlKind): Promise<MysqlAddress> {
+async function mysqlAddress(kind: MysqlKind): Promise<MysqlAddress> {
   const shared = await startedServer<MysqlAddress>(kind);
   if (shared) return shared;
   const address = own.get(kind) ?? started(kind).then((server) => server.address);

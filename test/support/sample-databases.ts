@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { existsSync, globSync, readFileSync } from 'node:fs';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { globSync, readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { cachedFolder, type Workplace } from '../../src/cli/cache.ts';
 import { unpackedPackage } from '../../src/cli/debian-packages.ts';
 
 /**
@@ -36,21 +36,7 @@ const FETCH_TIMEOUT_MS = 120_000;
 const run = promisify(execFile);
 
 async function sakila(): Promise<SampleSql> {
-  const cache = resolve(import.meta.dirname, '../../.cache/samples');
-  const place = join(cache, `sakila-${COMMIT.slice(0, 12)}`);
-  if (!existsSync(place)) {
-    const work = join(cache, `.fetch-${randomBytes(4).toString('hex')}`);
-    await mkdir(join(work, 'files'), { recursive: true });
-    try {
-      await fetchSakila(work);
-      // Another process may have been faster, with the same files.
-      await rename(join(work, 'files'), place).catch((error: unknown) => {
-        if (!existsSync(place)) throw error;
-      });
-    } finally {
-      await rm(work, { recursive: true, force: true });
-    }
-  }
+  const place = await cachedFolder(`samples/sakila-${COMMIT.slice(0, 12)}`, fetchSakila);
   return SAKILA_FILES.flatMap((file) =>
     // Some names say the database, which here is called otherwise.
     statementsOf(readFileSync(join(place, file), 'utf8').replaceAll('sakila.', '')),
@@ -58,10 +44,10 @@ async function sakila(): Promise<SampleSql> {
 }
 
 /** Only the two files: the collection's other database is 160 MB. Git itself makes sure that they are those of the commit. */
-async function fetchSakila(work: string): Promise<void> {
+async function fetchSakila({ into, scratch }: Workplace): Promise<void> {
   const git = async (...args: readonly string[]): Promise<string> => {
     const { stdout } = await run('git', args, {
-      cwd: work,
+      cwd: scratch,
       env: { ...process.env, GIT_TERMINAL_PROMPT: '0' },
       timeout: FETCH_TIMEOUT_MS,
       maxBuffer: 64 * 1024 * 1024,
@@ -72,7 +58,7 @@ async function fetchSakila(work: string): Promise<void> {
   await git('remote', 'add', 'origin', COLLECTION);
   await git('fetch', '-q', '--depth', '1', '--filter=blob:none', 'origin', COMMIT);
   for (const file of SAKILA_FILES)
-    await writeFile(join(work, 'files', file), await git('show', `${COMMIT}:sakila/${file}`));
+    await writeFile(join(into, file), await git('show', `${COMMIT}:sakila/${file}`));
 }
 
 async function worldAndTpch(): Promise<SampleSql> {
