@@ -36,11 +36,31 @@ export function mysqlName(kind: MysqlKind): string {
   return NAMES[kind];
 }
 
+export interface MysqlProgramOptions {
+  /** Of Debian, to take the server from whatever is on the PATH: `trixie` has MariaDB 11.8. */
+  readonly release?: string;
+  /** Told when something takes long: the first time, a server may have to be fetched. */
+  readonly notify?: (words: string) => void;
+}
+
 /**
  * A server of that kind: one on the PATH, or on Debian the packages, fetched without installing them. Throws
  * `not_found_at_source` where neither can be had.
  */
-export async function mysqlProgram(kind: MysqlKind, notify?: (words: string) => void): Promise<MysqlProgram> {
+export async function mysqlProgram(
+  kind: MysqlKind,
+  options: MysqlProgramOptions = {},
+): Promise<MysqlProgram> {
+  const found = options.release === undefined ? onPath(kind) : null;
+  const program = found ?? (await fetched(kind, options));
+  if (program) return program;
+  throw new MillraceError('not_found_at_source', `There is no ${NAMES[kind]} server on this machine.`, {
+    hint: getOne(kind),
+    who: 'person',
+  });
+}
+
+function onPath(kind: MysqlKind): MysqlProgram | null {
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), ...FOLDERS];
   const names = kind === 'mariadb' ? ['mariadbd', 'mysqld'] : ['mysqld'];
   for (const file of new Set(folders.flatMap((folder) => names.map((name) => join(folder, name))))) {
@@ -48,12 +68,7 @@ export async function mysqlProgram(kind: MysqlKind, notify?: (words: string) => 
     const found = ask([file], []);
     if (found?.kind === kind) return { ...found, shares: sharesBeside(realpathSync(file)) };
   }
-  const unpacked = await fetched(kind, notify);
-  if (unpacked) return unpacked;
-  throw new MillraceError('not_found_at_source', `There is no ${NAMES[kind]} server on this machine.`, {
-    hint: getOne(kind),
-    who: 'person',
-  });
+  return null;
 }
 
 function getOne(kind: MysqlKind): string {
@@ -62,10 +77,11 @@ function getOne(kind: MysqlKind): string {
   return `Install one so that ${program} is on the PATH. On Debian nothing has to be installed: apt-get, dpkg-deb and the package debian-archive-keyring are enough, since the server is then fetched and unpacked. The tests also take a running one: ${variable}=mysql://root:password@127.0.0.1:3306 (they make and drop databases and users there).`;
 }
 
-async function fetched(kind: MysqlKind, notify?: (words: string) => void): Promise<MysqlProgram | null> {
+async function fetched(kind: MysqlKind, options: MysqlProgramOptions): Promise<MysqlProgram | null> {
   let place: string | null;
   try {
-    place = await unpackedPackage(PACKAGES[kind], notify);
+    const release = options.release ?? PACKAGES[kind].release;
+    place = await unpackedPackage({ ...PACKAGES[kind], release }, options.notify);
   } catch (cause) {
     throw new MillraceError(
       'not_found_at_source',

@@ -7,7 +7,13 @@ import { join, resolve } from 'node:path';
 import { createConnection } from 'mysql2/promise';
 import { MillraceError } from '../core/errors.ts';
 import { cachedFolder, isCheckout } from './cache.ts';
-import { type MysqlKind, type MysqlProgram, mysqlName, mysqlProgram } from './embedded-mysql-binaries.ts';
+import {
+  type MysqlKind,
+  type MysqlProgram,
+  type MysqlProgramOptions,
+  mysqlName,
+  mysqlProgram,
+} from './embedded-mysql-binaries.ts';
 import {
   EMBEDDED_HOST,
   lastWords,
@@ -17,7 +23,7 @@ import {
   serverEnvironment,
 } from './embedded-server.ts';
 
-export interface EmbeddedMysqlOptions {
+export interface EmbeddedMysqlOptions extends MysqlProgramOptions {
   readonly kind: MysqlKind;
   /** Where the server keeps itself; kept after `stop`, and started again from. Absent: a temporary folder. */
   readonly dir?: string;
@@ -27,8 +33,6 @@ export interface EmbeddedMysqlOptions {
   readonly databases?: readonly string[];
   /** PEM texts; with them the server also accepts TLS. */
   readonly ssl?: { readonly cert: string; readonly key: string };
-  /** Told when something takes long: the first time, a server may have to be fetched. */
-  readonly notify?: (words: string) => void;
 }
 
 /** A running server on 127.0.0.1 whose superuser logs in with a password. */
@@ -82,7 +86,7 @@ const KIND_SETTINGS: Readonly<Record<MysqlKind, Readonly<Record<string, string>>
  * `internal` with the server's last words when it does not start.
  */
 export async function startEmbeddedMysql(options: EmbeddedMysqlOptions): Promise<EmbeddedMysql> {
-  const program = await mysqlProgram(options.kind, options.notify);
+  const program = await mysqlProgram(options.kind, options);
   // The socket lies here in any case: its address is cut short by the system, and a given folder may be deep.
   const scratch = await scratchFolder();
   const base = options.dir === undefined ? scratch : resolve(options.dir);

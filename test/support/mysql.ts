@@ -121,12 +121,18 @@ export async function freshMysql(kind: MysqlKind, at?: MysqlAddress): Promise<Te
   };
 }
 
+/** Another release of Debian has another version of the server: all suites can be run on it. */
+function releaseOf(kind: MysqlKind): { readonly release?: string } {
+  const release = process.env[`MILLRACE_TEST_${kind.toUpperCase()}_RELEASE`];
+  return release === undefined ? {} : { release };
+}
+
 /** A server of a test's own, with the certificate of the tests: to be restarted, killed or set up in another way. */
 export function privateMysql(
   kind: MysqlKind,
   options: Omit<EmbeddedMysqlOptions, 'kind'> = {},
 ): ReturnType<typeof startEmbeddedMysql> {
-  return startEmbeddedMysql({ kind, ssl: testTls, ...options });
+  return startEmbeddedMysql({ kind, ssl: testTls, ...releaseOf(kind), ...options });
 }
 
 async function started(
