@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 import type { Run } from '../../src/core/model.ts';
 import { freshDatabaseOn, type ServerConfig, type ServerDatabase } from '../support/databases.ts';
@@ -41,16 +42,24 @@ interface Lane {
   readonly share: number;
   /** Whether the login may see who is open. If not, a look-back has to guard. */
   readonly watches: boolean;
+  /** Whether a table of this size is read in one snapshot, as it is, or in many, as if it were a thousand times larger. */
+  readonly snapshots: 'one' | 'many';
 }
 
 const lanes: readonly Lane[] = [
-  { server: 'postgresql', share: 0.5, watches: true },
-  { server: 'postgresql', share: 0.5, watches: true },
-  { server: 'mysql', share: 0.5, watches: true },
-  { server: 'mysql', share: 0.5, watches: false },
-  { server: 'mariadb', share: 0.5, watches: true },
-  { server: 'mariadb', share: 0.5, watches: false },
+  { server: 'postgresql', share: 0.5, watches: true, snapshots: 'one' },
+  { server: 'postgresql', share: 0.5, watches: true, snapshots: 'one' },
+  { server: 'mysql', share: 0.5, watches: true, snapshots: 'many' },
+  { server: 'mysql', share: 0.5, watches: false, snapshots: 'one' },
+  { server: 'mariadb', share: 0.5, watches: true, snapshots: 'one' },
+  { server: 'mariadb', share: 0.5, watches: false, snapshots: 'many' },
 ];
+
+const SMALL_PARTS = pathToFileURL(join(import.meta.dirname, '../support/small-parts.ts')).href;
+const environment: Readonly<Record<Lane['snapshots'], Readonly<Record<string, string>>>> = {
+  one: {},
+  many: { NODE_OPTIONS: `--import=${SMALL_PARTS}` },
+};
 
 const KILLS_A_CHAPTER = 10;
 const ROWS = 20_000;
@@ -64,9 +73,9 @@ const chapters = ['first load', 'merge', 'refresh', 'merge'] as const;
 type Chapter = (typeof chapters)[number];
 
 for (const [at, lane] of lanes.entries()) {
-  const { server, share, watches } = lane;
+  const { server, share, watches, snapshots } = lane;
   const kills = Math.ceil(killsOn(server) * share);
-  const name = `lane ${at + 1}, ${dialects[server].title} ${watches ? 'with' : 'without'} a look at open transactions`;
+  const name = `lane ${at + 1}, ${dialects[server].title} ${watches ? 'with' : 'without'} a look at open transactions, ${snapshots === 'one' ? 'one snapshot' : 'many snapshots'}`;
   test.concurrent(`${name}: nothing lost or doubled after ${kills} kills in a run`, {
     timeout: 1_200_000,
   }, async () => {
@@ -75,7 +84,8 @@ for (const [at, lane] of lanes.entries()) {
     await using database = await freshDatabaseOn(server);
     await createMovingTables(database, ROWS);
     const login = await database.login({ reads: true, watches });
-    const shop: Shop = { database, config: { ...database.config, ...login }, watches };
+    const config = { ...database.config, ...login };
+    const shop: Shop = { database, config, watches, env: environment[snapshots] };
     const seen = { kills: 0, hit: 0, late: 0, chapters: 0 };
     let directory = temporaryDirectory();
     let hitBefore = 0;
@@ -119,6 +129,7 @@ interface Shop {
   readonly database: ServerDatabase;
   readonly config: ServerConfig;
   readonly watches: boolean;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 interface ChapterRequest {
@@ -139,8 +150,8 @@ interface ChapterOutcome {
 }
 
 async function playChapter({ chapter, shop, dataDir, rng, kills }: ChapterRequest): Promise<ChapterOutcome> {
-  const options = { dataDir, config: { runs: { attempts: 20, backoffMs: [10, 50] } } };
-  const { database } = shop;
+  const { database, env } = shop;
+  const options = { dataDir, env, config: { runs: { attempts: 20, backoffMs: [10, 50] } } };
   if (chapter === 'first load') await register(options, shop);
   else await churnMovingTables(database, { rows: ROWS, part: rng.int(0, 4) });
   const writer = startLateWriter({ database, rng });
