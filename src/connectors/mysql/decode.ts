@@ -6,7 +6,7 @@
  */
 
 import type { LogicalType } from '../../core/types.ts';
-import { bytes, type Decoder, shortFloat, text } from '../sql/bytes.ts';
+import { ascii, bytes, type Decoder, shortFloat, text } from '../sql/bytes.ts';
 import { type Field, fieldFlags, wireTypes } from './fields.ts';
 
 /** How a field of a row is taken apart. `size` is 0 where its length stands before it. */
@@ -142,10 +142,8 @@ function bigBits(b: Buffer, o: number, n: number): bigint {
 const float8: Decoder = (b, o) => b.readDoubleLE(o);
 const float4: Decoder = (b, o) => shortFloat(b.readFloatLE(o));
 
-const ascii: Decoder = (b, o, n) => b.latin1Slice(o, o + n);
-
 /** ZEROFILL is how a number is shown, not what it is. */
-const unpadded: Decoder = (b, o, n) => b.latin1Slice(o, o + n).replace(/^0+(?=\d)/, '');
+const unpadded: Decoder = (b, o, n) => ascii(b, o, n).replace(/^0+(?=\d)/, '');
 
 /**
  * One flat string made from bytes, and the day written only when it changes: a string put together from pieces is a
@@ -189,7 +187,7 @@ const dates: FieldReader = {
   size: lengthBefore,
   decode: (b, o, n) => {
     if (!(n === 0 ? writeDay(zeroDay, 0) : writeDay(b, o))) oddDates += 1;
-    return scratch.latin1Slice(0, 10);
+    return ascii(scratch, 0, 10);
   },
 };
 
