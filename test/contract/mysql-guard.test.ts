@@ -324,6 +324,7 @@ describe.each(mysqlKinds)('the late-commit guard on %s', (kind) => {
         const late = await begin(`INSERT INTO watched (id) VALUES (${turn * 10})`);
         await database.query(`INSERT INTO watched (id) VALUES (${turn * 10 + 1})`);
         const during = await readAll(source, stream, cursor);
+        expect(during.guard).toMatch(/^lookback 10000: somebody asks for innodb_trx|^held at/);
         await end(late, 'COMMIT');
         const after = await readAll(source, stream, during.cursor);
         for (const id of ids([...during.rows, ...after.rows])) seen.add(id);

@@ -65,10 +65,9 @@ import {
   writerText,
 } from './open-transactions.ts';
 import { asValue, fromWhere, type PlannedColumn } from './plan.ts';
-import { accountSql } from './server-warnings.ts';
 import type { Session, TextRow } from './session.ts';
 import type { Shape } from './shape.ts';
-import { type Unseen, whyUnseen, withWindow } from './window.ts';
+import { askedTooOften, notGranted, type Unseen, whyUnseen, withWindow } from './window.ts';
 
 export interface GuardRequest {
   /** Outside of any transaction. */
@@ -112,13 +111,9 @@ export const lateCommitGuard: Guard = async (request) => {
 async function whoWrites(request: GuardRequest): Promise<Look | Unseen> {
   const unseen = await whyUnseen(request, await engineOf(request, request.shape));
   if (unseen !== null) return unseen;
-  return (
-    (await lookAround(request)) ?? {
-      reason: 'PROCESS is not granted',
-      mend: `GRANT PROCESS ON *.* TO ${accountSql(request.session)}`,
-      warnings: [],
-    }
-  );
+  const look = await lookAround(request);
+  if (look === 'hidden') return notGranted(request.session);
+  return look === 'stale' ? askedTooOften : look;
 }
 
 interface Top {
@@ -133,18 +128,20 @@ interface Top {
  */
 async function greatest({ session, shape, cursor, signal }: GuardRequest): Promise<Top> {
   const { ref, own, travel, type } = cursor;
-  const limit = latestOf(type.name, 'UTC_TIMESTAMP(6)');
+  const now = 'UTC_TIMESTAMP(6)';
+  const limit = latestOf(type.name, now);
   const top = (extra: string, conditions: readonly string[]): string =>
     `SELECT ${travel.positionOf(own)}${extra}${fromWhere(shape, [`${ref} IS NOT NULL`, ...conditions])} ORDER BY ${ref} DESC LIMIT 1`;
   const ask = (sql: string): Promise<readonly TextRow[]> => askStream({ session, shape, signal }, sql);
-  // A column without digits of a second holds what was rounded up to the next one: that is not worth a word.
-  const extra = limit === null ? '' : `, ${ref} <= ${limit}, ${ref} > ${limit} + INTERVAL 1 SECOND`;
+  const extra = limit === null ? '' : `, ${ref} <= ${limit}, ${ref} > ${nowhereYet(type.name, now)}`;
   const [row] = await ask(top(extra, []));
   const text = row?.[0] ?? null;
   if (limit === null || text === null || row?.[1] === '1') return { mark: text, future: null };
   const [below] = await ask(top('', [`${ref} <= ${limit}`]));
   return { mark: below?.[0] ?? null, future: row?.[2] === '1' ? text : null };
 }
+
+const inServerZone = (utc: string): string => `CONVERT_TZ(${utc}, '+00:00', @@GLOBAL.time_zone)`;
 
 /**
  * The latest value that a column of times can have been given by a moment of UTC; null for other types. DATETIME and
@@ -154,18 +151,28 @@ async function greatest({ session, shape, cursor, signal }: GuardRequest): Promi
 function latestOf(type: string, utc: string): string | null {
   if (type === 'timestamp') return utc;
   if (type !== 'datetime' && type !== 'date') return null;
-  const local = (moment: string): string => `CONVERT_TZ(${moment}, '+00:00', @@GLOBAL.time_zone)`;
   const halfYear = 'INTERVAL 182 DAY';
-  const now = local(utc);
-  const other = `(${local(`(${utc} + ${halfYear})`)} - ${halfYear})`;
+  const other = `(${inServerZone(`(${utc} + ${halfYear})`)} - ${halfYear})`;
   // CONVERT_TZ is NULL for a named zone while the tables of zones are empty: the earliest zone there is.
-  const least = `LEAST(${utc}, COALESCE(LEAST(${now}, ${other}), ${utc} - INTERVAL 13 HOUR))`;
+  const least = `LEAST(${utc}, COALESCE(LEAST(${inServerZone(utc)}, ${other}), ${utc} - INTERVAL 13 HOUR))`;
   return type === 'date' ? `CAST(${least} AS DATE)` : least;
+}
+
+/**
+ * What is later than this is no time that has been, in neither zone, nor one that was rounded up to a second: worth a
+ * word. What lies between the two, as local times east of UTC always do, is read again for as many hours, silently.
+ */
+function nowhereYet(type: string, utc: string): string {
+  const latest =
+    type === 'timestamp'
+      ? utc
+      : `GREATEST(${utc}, COALESCE(${inServerZone(utc)}, ${utc} + INTERVAL 14 HOUR))`;
+  return `${latest} + INTERVAL 1 SECOND`;
 }
 
 function futureWarning(cursor: PlannedColumn, value: string): string {
   return (
-    `The newest value of "${plain(cursor.name, 63)}" (${plain(value, 40)}) lies in the future, by UTC or by the server's own zone: ` +
+    `The newest value of "${plain(cursor.name, 63)}" (${plain(value, 40)}) lies in the future, by UTC and by the server's own zone: ` +
     'such rows are read again in every run, and the mark stays behind them.'
   );
 }
@@ -183,7 +190,7 @@ async function waitFor({ session, signal }: GuardRequest, first: Look): Promise<
   while (open.length > 0 && performance.now() < until) {
     await sleep(cacheMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     const next = await lookAround({ session, signal });
-    if (next === null) break;
+    if (typeof next === 'string') break;
     look = next;
     open = open.flatMap((writer) => (isStill(writer, next) ? [asNow(writer, next)] : []));
     // Whoever is prepared now may have been one of the list when that was made.

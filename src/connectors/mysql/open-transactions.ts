@@ -49,19 +49,19 @@ export const cacheMs = 110;
 const freshTriesMax = 10;
 
 /**
- * The statements first, then the transactions: guard.ts says why. Null when the login may not see them (PROCESS), or
- * when a monitor asks so often that there never is a fresh answer.
+ * The statements first, then the transactions: guard.ts says why. `hidden`: the login may not see them (PROCESS).
+ * `stale`: somebody else asks so often that there never is a fresh answer.
  */
-export async function lookAround(asking: Asking): Promise<Look | null> {
+export async function lookAround(asking: Asking): Promise<Look | 'hidden' | 'stale'> {
   for (let tries = 0; tries < freshTriesMax; tries++) {
     const look = await lookOnce(asking);
     if (look !== 'stale') return look;
     await sleep(cacheMs, undefined, { signal: asking.signal }).catch(() => asking.signal.throwIfAborted());
   }
-  return null;
+  return 'stale';
 }
 
-async function lookOnce({ session, signal }: Asking): Promise<Look | 'stale' | null> {
+async function lookOnce({ session, signal }: Asking): Promise<Look | 'hidden' | 'stale'> {
   const question = randomUUID();
   const options = { signal };
   const processes = await session.query(processSql, [], options);
@@ -74,7 +74,7 @@ async function lookOnce({ session, signal }: Asking): Promise<Look | 'stale' | n
     const server = await serverIdentity({ session, signal });
     return gather(processes, { transactions, ownStart: own[1] ?? '', begun, server });
   } catch (error) {
-    if (error instanceof MillraceError && error.code === 'permission_denied') return null;
+    if (error instanceof MillraceError && error.code === 'permission_denied') return 'hidden';
     throw error;
   } finally {
     if (session.usable) await session.command('ROLLBACK');

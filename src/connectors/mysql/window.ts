@@ -6,6 +6,7 @@ import { plain } from '../sql/names.ts';
 import type { Engine } from './engine.ts';
 import { cursorKind, isInteger, type PlannedColumn } from './plan.ts';
 import { type Standing, standingOf } from './replica.ts';
+import { accountSql } from './server-warnings.ts';
 import type { Session } from './session.ts';
 
 /** Why open transactions cannot be seen. */
@@ -16,6 +17,22 @@ export interface Unseen {
   readonly mend: string | null;
   readonly warnings: readonly string[];
 }
+
+/** The login may not see other people's transactions. */
+export function notGranted(session: Session): Unseen {
+  return {
+    reason: 'PROCESS is not granted',
+    mend: `GRANT PROCESS ON *.* TO ${accountSql(session)}`,
+    warnings: [],
+  };
+}
+
+/** InnoDB's list is made anew only when nobody has asked for it for a tenth of a second. */
+export const askedTooOften: Unseen = {
+  reason: 'somebody asks for innodb_trx without a pause, so that it is never up to date',
+  mend: null,
+  warnings: [],
+};
 
 interface Asking {
   readonly session: Session;
