@@ -8,7 +8,7 @@ import { RowStream } from './rows.ts';
 import { withValues } from './sql-text.ts';
 
 export type { Field } from './fields.ts';
-export { identifier, literal } from './sql-text.ts';
+export { identifier } from './sql-text.ts';
 
 /** A row as the server prints it: text or NULL, in the order of the SELECT list. */
 export type TextRow = readonly (string | null)[];
