@@ -25,6 +25,18 @@ const inForce = 'open transactions (innodb_trx)';
 /** What this kind of server can show of a transaction that has begun and touched no table. */
 const showsBegun: Readonly<Record<MysqlKind, boolean>> = { mysql: true, mariadb: false };
 
+/** Makes a server a replica of nobody, and ends that. */
+const replication: Readonly<Record<MysqlKind, readonly [follow: string, forget: string]>> = {
+  mysql: [
+    "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1, SOURCE_USER = 'nobody'",
+    'RESET REPLICA ALL',
+  ],
+  mariadb: [
+    "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1, MASTER_USER = 'nobody'",
+    'RESET SLAVE ALL',
+  ],
+};
+
 // A server of their own: other suites' transactions would hold marks back here.
 describe.each(mysqlKinds)('the late-commit guard on %s', (kind) => {
   let server: Awaited<ReturnType<typeof privateMysql>>;
@@ -397,6 +409,56 @@ describe.each(mysqlKinds)('the late-commit guard on %s', (kind) => {
       expect((await readAll(again, { name: 'blind', table: 'blind', cursor: 'n' })).guard).toBe(inForce);
       await database.query(`REVOKE PROCESS ON *.* FROM ${account}`);
     });
+  });
+
+  test.each(['+05:30', '-08:00', 'America/New_York'])(
+    "DATETIME written in the server's zone %s: no word of the future, and late commits come",
+    async (zone) => {
+      const [usual] = await database.query('SELECT @@GLOBAL.time_zone AS zone');
+      await database
+        .query(`SET GLOBAL time_zone = '${zone}'`)
+        .catch(() => database.query("SET GLOBAL time_zone = '-05:00'"));
+      const writer = await database.pool.getConnection();
+      try {
+        await writer.query(`SET time_zone = @@GLOBAL.time_zone; DROP TABLE IF EXISTS local; CREATE TABLE local (id int PRIMARY KEY, c datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), KEY (c));
+        INSERT INTO local (id) VALUES (1); INSERT INTO local VALUES (2, NOW(6) - INTERVAL 1 DAY), (3, NOW(6) - INTERVAL 2 DAY)`);
+        const stream: Stream = { name: 'local', table: 'local', cursor: 'c' };
+        const first = await readAll(source, stream);
+        expect(first.warnings).toEqual([]);
+        const late = await database.pool.getConnection();
+        open.add(late);
+        await late.query('SET time_zone = @@GLOBAL.time_zone; BEGIN; INSERT INTO local (id) VALUES (10)');
+        await writer.query('INSERT INTO local (id) VALUES (11)');
+        const second = await readAll(source, stream, first.cursor);
+        await late.query('COMMIT');
+        const third = await readAll(source, stream, second.cursor);
+        expect(ids(third.rows)).toEqual(expect.arrayContaining([10, 11]));
+        expect(ids(third.rows)).not.toContain(3);
+      } finally {
+        writer.destroy();
+        await database.query(`SET GLOBAL time_zone = '${usual?.['zone']}'`);
+      }
+    },
+  );
+
+  test('a replica: what it applies was open elsewhere, so a look-back guards, and it is said that it stands still', async () => {
+    const [follow, forget] = replication[kind];
+    await database.query(
+      'CREATE TABLE applied (id int PRIMARY KEY, c timestamp(6) NOT NULL, s varchar(9) NOT NULL); INSERT INTO applied VALUES (1, NOW(6), "a")',
+    );
+    await database.query(follow);
+    try {
+      const byTime = await readAll(source, { name: 'applied', table: 'applied', cursor: 'c' });
+      expect(byTime.guard).toBe("lookback 300 s: a replica does not show the primary's transactions");
+      expect(byTime.warnings).toEqual([
+        expect.stringMatching(/^The server is a replica, and .*SHOW REPLICA STATUS/),
+      ]);
+      const byText = await readAll(source, { name: 'applied', table: 'applied', cursor: 's' });
+      expect(byText.guard).toMatch(/^none: a replica/);
+      expect(byText.warnings).toContainEqual(expect.stringContaining('lookback'));
+    } finally {
+      await database.query(forget);
+    }
   });
 
   test.each([
