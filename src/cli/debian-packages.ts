@@ -12,6 +12,8 @@ export interface DebianPackage {
   readonly name: string;
   /** `sid`, or `own` for the release this machine runs. */
   readonly release: string;
+  /** Packages that it does not need, to be there besides. */
+  readonly besides?: readonly string[];
   /** Files wanted of it, as tar's wildcard; then nothing else is unpacked, and nothing that it depends on is fetched. */
   readonly only?: string;
 }
@@ -44,8 +46,8 @@ export async function unpackedPackage(
   const architecture = keyring ? await debianArchitecture() : null;
   if (!keyring || !architecture) return null;
   const release = wanted.release === 'own' ? ownRelease() : wanted.release;
-  const part = wanted.only === undefined ? '' : '-part';
-  const place = `servers/${wanted.name}${part}-${release}-${architecture}`;
+  const names = [wanted.name, ...(wanted.besides ?? [])].join('+');
+  const place = `servers/${names}${wanted.only === undefined ? '' : '-part'}-${release}-${architecture}`;
   if (!existsSync(cachedPath(place)))
     notify(`fetching ${wanted.name} from Debian ${release}, once, into ${cachedPath(place)}`);
   const source = `deb [arch=${architecture} signed-by=${keyring}] ${mirror()} ${release} main`;
@@ -62,9 +64,13 @@ export async function unpackedPackage(
 
 /**
  * How a program of an unpacked package is executed: by the loader that came with it, since the machine's own C library
- * may be older. Null when it is not there.
+ * may be older. Null when it is not there. `preload` are libraries that come before all others, if they are there.
  */
-export function unpackedProgram(root: string, program: string): readonly [string, ...string[]] | null {
+export function unpackedProgram(
+  root: string,
+  program: string,
+  preload: readonly string[] = [],
+): readonly [string, ...string[]] | null {
   const libraries = globSync(['lib/*-linux-gnu*', 'usr/lib/*-linux-gnu*'], { cwd: root });
   const loader = globSync(
     libraries.map((folder) => `${folder}/ld-linux*.so.*`),
@@ -72,7 +78,16 @@ export function unpackedProgram(root: string, program: string): readonly [string
   )[0];
   if (loader === undefined || !existsSync(join(root, program))) return null;
   const path = libraries.map((folder) => join(root, folder)).join(':');
-  return [join(root, loader), '--inhibit-cache', '--library-path', path, join(root, program)];
+  const first = globSync(
+    preload.flatMap((name) => libraries.map((folder) => `${folder}/${name}`)),
+    { cwd: root },
+  ).map((file) => join(root, file));
+  return [
+    join(root, loader),
+    ...['--inhibit-cache', '--library-path', path],
+    ...(first.length > 0 ? ['--preload', first.join(' ')] : []),
+    join(root, program),
+  ];
 }
 
 async function debianArchitecture(): Promise<string | null> {
@@ -121,7 +136,7 @@ async function fetchInto(
   const apt = async (...args: readonly string[]): Promise<string> =>
     (await command('apt-get', ['-c', join(work, 'apt.conf'), '-q', ...args], debs)).toString();
   await apt('update');
-  const plan = await apt('install', '-s', '--no-install-recommends', wanted.name);
+  const plan = await apt('install', '-s', '--no-install-recommends', wanted.name, ...(wanted.besides ?? []));
   const packages = [...plan.matchAll(/^Inst (\S+) \((\S+)/gm)].flatMap(([, name = '', version = '']) =>
     UNWANTED.test(name) || (wanted.only !== undefined && name !== wanted.name) ? [] : [`${name}=${version}`],
   );

@@ -23,10 +23,15 @@ export interface MysqlProgram {
 
 const NAMES: Readonly<Record<MysqlKind, string>> = { mysql: 'MySQL', mariadb: 'MariaDB' };
 const OLDEST: Readonly<Record<MysqlKind, number>> = { mysql: 8_00, mariadb: 10_06 };
+/**
+ * What makes fsync do nothing. Neither server can be told to leave it out everywhere, as PostgreSQL can, and with it a
+ * thousand tables take MariaDB 23 s instead of 1, MySQL 26 instead of 9. A server that is killed loses nothing by it.
+ */
+const NO_FSYNC = { package: 'libeatmydata1', library: 'libeatmydata.so' };
 /** Debian's stable releases carry MariaDB alone; MySQL is only in sid. */
 const PACKAGES: Readonly<Record<MysqlKind, DebianPackage>> = {
-  mariadb: { name: 'mariadb-server-core', release: 'own' },
-  mysql: { name: 'mysql-server-core', release: 'sid' },
+  mariadb: { name: 'mariadb-server-core', release: 'own', besides: [NO_FSYNC.package] },
+  mysql: { name: 'mysql-server-core', release: 'sid', besides: [NO_FSYNC.package] },
 };
 /** Where Debian, Fedora and Homebrew put servers; an ordinary user's PATH has not all of them. */
 const FOLDERS = ['/usr/sbin', '/usr/local/sbin', '/usr/libexec', '/usr/local/bin', '/opt/homebrew/bin'];
@@ -93,8 +98,10 @@ async function fetched(kind: MysqlKind, options: MysqlProgramOptions): Promise<M
 }
 
 function inFolder(root: string): MysqlProgram | null {
-  const command = unpackedProgram(root, 'usr/sbin/mariadbd') ?? unpackedProgram(root, 'usr/sbin/mysqld');
-  if (command === null) return null;
+  const command = ['usr/sbin/mariadbd', 'usr/sbin/mysqld']
+    .map((program) => unpackedProgram(root, program, [NO_FSYNC.library]))
+    .find((found) => found !== null);
+  if (command === undefined) return null;
   const shares = ['mysql', 'mariadb'].map((name) => join(root, 'usr/share', name)).filter(existsSync);
   const share = shares[0] ?? '';
   const plugins = globSync('usr/lib/{mysql,mariadb}/plugin', { cwd: root })[0] ?? '';
