@@ -24,8 +24,9 @@ export interface MysqlProgram {
 const NAMES: Readonly<Record<MysqlKind, string>> = { mysql: 'MySQL', mariadb: 'MariaDB' };
 const OLDEST: Readonly<Record<MysqlKind, number>> = { mysql: 8_00, mariadb: 10_06 };
 /**
- * What makes fsync do nothing. Neither server can be told to leave it out everywhere, as PostgreSQL can, and with it a
- * thousand tables take MariaDB 23 s instead of 1, MySQL 26 instead of 9. A server that is killed loses nothing by it.
+ * What makes fsync do nothing. Neither server can be told to leave it out everywhere, as PostgreSQL can, and waiting
+ * for the disk a thousand tables take MariaDB 23 s instead of 1, MySQL 26 instead of 9. A server that is killed loses
+ * nothing by it.
  */
 const NO_FSYNC = { package: 'libeatmydata1', library: 'libeatmydata.so' };
 /** Debian's stable releases carry MariaDB alone; MySQL is only in sid. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Connection, createConnection, createPool, type Pool } from 'mysql2/promise';
 import { type EmbeddedMysqlOptions, startEmbeddedMysql } from '../../src/cli/embedded-mysql.ts';
-import type { MysqlKind } from '../../src/cli/embedded-mysql-binaries.ts';
+import { type MysqlKind, mysqlProgram } from '../../src/cli/embedded-mysql-binaries.ts';
 import { loadTimeZones } from './mysql-time-zones.ts';
 import { testTls } from './postgres-tls.ts';
 import { startedServer } from './starter.ts';
@@ -68,6 +68,19 @@ export const mysqlStarters = {
   mysql: () => started('mysql'),
   mariadb: () => started('mariadb'),
 };
+
+/**
+ * Fetches what has to be fetched, once, before the tests and their time limits begin. A failure is told by the first
+ * test that needs the server.
+ */
+export async function fetchMysql(): Promise<void> {
+  const wanted = mysqlKinds.filter((kind) => givenUrl(kind) === undefined);
+  await Promise.allSettled(wanted.map((kind) => mysqlProgram(kind, { notify, ...releaseOf(kind) })));
+}
+
+function givenUrl(kind: MysqlKind): string | undefined {
+  return process.env[`MILLRACE_TEST_${kind.toUpperCase()}_URL`] || undefined;
+}
 
 const own = new Map<MysqlKind, Promise<MysqlAddress>>();
 
@@ -138,7 +151,7 @@ export function privateMysql(
 async function started(
   kind: MysqlKind,
 ): Promise<{ readonly address: MysqlAddress; readonly stop: () => Promise<void> }> {
-  const given = process.env[`MILLRACE_TEST_${kind.toUpperCase()}_URL`];
+  const given = givenUrl(kind);
   const server = given ? null : await privateMysql(kind, { settings: { 'max-connections': '300' }, notify });
   const login = server ?? loginOf(given ?? '');
   const version = await asAdmin(login, async (admin) => {
