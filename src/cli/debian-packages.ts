@@ -191,7 +191,7 @@ async function command(program: string, args: readonly string[], cwd: string): P
   } catch (cause) {
     const said = (cause as { readonly stderr?: unknown }).stderr;
     const words = typeof said === 'string' && said.trim() !== '' ? said : String(cause);
-    throw new Error(`${program} ${args.find((word) => !word.includes('/')) ?? ''}: ${lastWords(words)}`, {
+    throw new Error(`${program} ${args.find((word) => !/^-|\//.test(word)) ?? ''}: ${lastWords(words)}`, {
       cause,
     });
   }

@@ -69,7 +69,7 @@ async function fetched(kind: MysqlKind, notify?: (words: string) => void): Promi
   } catch (cause) {
     throw new MillraceError(
       'not_found_at_source',
-      `There is no ${NAMES[kind]} server on this machine, and fetching one from Debian failed: ${(cause as Error).message}.`,
+      `There is no ${NAMES[kind]} server on this machine, and fetching one from Debian failed: ${(cause as Error).message.replace(/\.+$/, '')}.`,
       { hint: `Try again when the archive can be reached. ${getOne(kind)}`, who: 'person', cause },
     );
   }

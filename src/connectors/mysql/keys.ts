@@ -90,10 +90,13 @@ async function refuseDuplicates(
   key: readonly SourceColumn[],
 ): Promise<void> {
   const options = { signal, timeoutMs: duplicatesTimeoutMs };
-  const empty = key.map((column) => `${column.ref} IS NULL`).join(' OR ');
-  const nullWhere = shape.where === '' ? ` WHERE ${empty}` : `${shape.where} AND (${empty})`;
-  const [nulls] = await session.query(`SELECT COUNT(*) FROM ${shape.from}${nullWhere}`, [], options);
-  if (nulls?.[0] !== '0') throw nullsInKey(shape, key, nulls?.[0] ?? '');
+  // Of a NOT NULL date both servers say that 0000-00-00 IS NULL, for ODBC's sake.
+  const empty = key.filter(({ notNull }) => !notNull).map((column) => `${column.ref} IS NULL`);
+  if (empty.length > 0) {
+    const missing = `${shape.where === '' ? ' WHERE' : `${shape.where} AND`} (${empty.join(' OR ')})`;
+    const [nulls] = await session.query(`SELECT COUNT(*) FROM ${shape.from}${missing}`, [], options);
+    if (nulls?.[0] !== '0') throw nullsInKey(shape, key, nulls?.[0] ?? '');
+  }
   const refs = key.map((column) => column.ref).join(', ');
   const shown = key.map(sampled).join(', ');
   const rows = await session.query(
