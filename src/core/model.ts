@@ -13,18 +13,23 @@
  */
 
 import type { ErrorView, NextAction } from './errors.ts';
+import type { RestStream } from './rest.ts';
 import type { Column, Value } from './types.ts';
 
 /** How the rows of a stream land. `history` is not served yet. */
 export type Mode = 'merge' | 'append' | 'replace';
 
-/** A stream as somebody declares it (contract §3). Exactly one of `table` and `query`. */
+/** A stream as somebody declares it (contract §3). Exactly one of `table`, `query` and `path`. */
 export interface Stream {
   readonly name: string;
   /** `schema.table`, quoted as in SQL where a part holds dots, spaces or upper case. */
   readonly table?: string;
   /** One SELECT, without a semicolon. */
   readonly query?: string;
+  /** Below the API's `base_url`: `/v1/orders`. */
+  readonly path?: string;
+  /** How an API is asked and what its answer means; only beside `path`. */
+  readonly rest?: RestStream;
   readonly mode?: Mode;
   readonly cursor?: string;
   readonly primary_key?: readonly string[];
