@@ -11,6 +11,7 @@ import {
   responsesSchema,
   secretInQuery,
 } from '../../core/rest-schema.ts';
+import type { TurnLimits } from '../connector.ts';
 
 const secret = z.string().min(1).max(20_000);
 const text = z.string().min(1).max(2_000);
@@ -127,6 +128,13 @@ export const restConfig = z
       .describe(
         'An OpenAPI 3 document for discover_streams: its URL, a path such as "/openapi.json", or its JSON text.',
       ),
+    ca: z
+      .string()
+      .max(200_000)
+      .optional()
+      .describe(
+        'PEM text of the authority that signed the server certificate, when the system does not know it.',
+      ),
     proxy_url: z
       .string()
       .min(1)
@@ -178,17 +186,15 @@ export interface RestSettings {
   readonly params: Readonly<Record<string, ParamValue>>;
   /** For streams that declare none. */
   readonly pagination: PaginationConfig;
-  readonly rateLimit: {
-    /** Null: as fast as answers come. */
-    readonly requestsPerSecond: number | null;
-    readonly concurrency: number;
-  };
+  readonly rateLimit: TurnLimits;
   readonly timeoutMs: number;
   readonly maxPageBytes: number;
   readonly responses: readonly ResponseRule[];
   readonly testPath: string | null;
   readonly openapi: string | null;
-  readonly proxyUrl: URL | null;
+  readonly proxy: string | undefined;
+  /** PEM text of an authority trusted besides the system's. */
+  readonly ca: string | undefined;
 }
 
 /** Fills what was left open. Throws `invalid_config`, never with a part of a credential. */
@@ -201,16 +207,14 @@ export function settingsOf(config: RestConfig): RestSettings {
     headers: config.headers ?? {},
     params: (config.params ?? {}) as Readonly<Record<string, ParamValue>>,
     pagination: config.pagination ?? { type: 'auto' },
-    rateLimit: {
-      requestsPerSecond: config.rate_limit?.requests_per_second ?? null,
-      concurrency: config.rate_limit?.concurrency ?? 4,
-    },
+    rateLimit: limitsOf(config.rate_limit ?? {}),
     timeoutMs: config.timeout_ms ?? 30_000,
     maxPageBytes: config.max_page_bytes ?? 1_073_741_824,
     responses: config.responses ?? [],
     testPath: config.test_path ?? null,
     openapi: config.openapi ?? null,
-    proxyUrl: config.proxy_url === undefined ? null : proxyOf(config.proxy_url),
+    proxy: config.proxy_url === undefined ? undefined : proxyOf(config.proxy_url),
+    ca: config.ca,
   };
 }
 
@@ -264,9 +268,14 @@ function asQueryKey(name: string): string {
   return `write {"auth": {"type": "api_key", "in": "query", "name": ${JSON.stringify(name.slice(0, 60))}, "value": "\${env:MILLRACE_API_KEY}"}} instead`;
 }
 
-function proxyOf(given: string): URL {
+function limitsOf(given: NonNullable<RestConfig['rate_limit']>): TurnLimits {
+  const { requests_per_second: perSecond, concurrency = 4 } = given;
+  return { ...(perSecond === undefined ? {} : { requestsPerSecond: perSecond }), concurrency };
+}
+
+function proxyOf(given: string): string {
   const url = URL.parse(given);
-  if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:')) return url;
+  if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:')) return url.href;
   throw new MillraceError('invalid_config', '"proxy_url" is no address of an HTTP proxy.', {
     hint: 'Write it as "http://proxy.example.com:3128".',
   });
