@@ -35,6 +35,8 @@ export interface ConnectorType<Config = unknown> {
 export interface OpenOptions {
   /** Which hosts may be reached; throws `host_not_allowed`. Absent: anywhere. */
   readonly assertHost?: (host: string, port: number) => void;
+  /** All streams of the connector, for those that are asked about by rows of another. */
+  readonly streams?: readonly Stream[];
   /** The same rules as they were written, for who judges each address itself (HTTP). Absent: the strictest. */
   readonly network?: NetworkRules;
   /** What lives in the program and not in this job: absent where nothing outlives it, as in a test of one source. */
@@ -91,6 +93,8 @@ export interface Source extends AsyncDisposable {
   resolve(stream: Stream, signal: AbortSignal): Promise<ResolvedStream>;
   /** The first rows, values cut to a bounded size. Moves nothing, writes nothing. */
   preview(stream: ResolvedStream, limit: number, signal: AbortSignal): Promise<readonly (readonly Value[])[]>;
+  /** What is to be said of a previewed stream besides its notes, as sentences: the next request that would be made. */
+  remarks?(stream: ResolvedStream): readonly string[];
   /** Begins to read from a position; null means from the beginning. */
   read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading>;
 }

@@ -18,6 +18,8 @@ export interface SourceSpec {
   readonly connector: string;
   readonly type: string;
   readonly config: Readonly<Record<string, unknown>>;
+  /** All streams of the connector: one may be asked about by rows of another. */
+  readonly declared: readonly Stream[];
   /** `network.allow`; empty: anywhere. */
   readonly allow: readonly string[];
 }
@@ -55,6 +57,8 @@ export interface Answers {
   readonly preview: {
     readonly stream: ResolvedStream;
     readonly rows: readonly (readonly Value[])[];
+    /** What the source says of a look at it, besides what the stream's notes say of every run. */
+    readonly remarks: readonly string[];
     readonly ddl: string;
     readonly table: string;
   };

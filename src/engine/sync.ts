@@ -1,6 +1,7 @@
 import type { Reading, Source } from '../connectors/connector.ts';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
 import type { ResolvedStream, Stream, StreamResult } from '../core/model.ts';
+import type { RestStream } from '../core/rest.ts';
 import type { Landing, LandingWriter } from './landing.ts';
 
 /** What moving one stream once needs to know. */
@@ -103,7 +104,7 @@ export async function syncStream(
 
 /** A position belongs to what was asked of the source: another table, filter, key or cursor makes it mean nothing. */
 function definitionOf(stream: ResolvedStream, source: string): string {
-  const { table, query, where } = stream.declared;
+  const { table, query, where, path, rest } = stream.declared;
   return JSON.stringify([
     source,
     table ?? null,
@@ -112,7 +113,22 @@ function definitionOf(stream: ResolvedStream, source: string): string {
     stream.cursor,
     stream.primaryKey,
     stream.mode,
+    ...(path === undefined ? [] : [path, askedFor(rest ?? {})]),
   ]);
+}
+
+/** The parts of a declaration that decide which records an API answers with and what becomes of them; not how it is paged. */
+function askedFor(rest: RestStream): RestStream {
+  const {
+    pagination: _p,
+    responses: _r,
+    max_pages: _m,
+    repeatable: _a,
+    headers: _h,
+    window: _w,
+    ...decides
+  } = rest;
+  return decides;
 }
 
 interface Moved {

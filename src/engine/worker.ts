@@ -6,6 +6,7 @@ import { findConnectorType } from '../connectors/index.ts';
 import { asMillraceError, type ErrorCode, faultOf, MillraceError } from '../core/errors.ts';
 import type { StreamResult } from '../core/model.ts';
 import { createHostRules } from '../core/network.ts';
+import { validate } from '../core/validate.ts';
 import { describeTable } from '../destinations/index.ts';
 import { createLanding, type Landing } from './landing.ts';
 import type { Answers, FromThread, Job, ProbeJob, SourceSpec, SyncJob, ToThread } from './messages.ts';
@@ -69,7 +70,9 @@ async function syncAll(
   );
   const shown = throttle(() => post({ type: 'progress', streams: results }));
   const type = findConnectorType(job.source.type);
-  const sourceDefinition = type.definition(type.config.parse(job.source.config));
+  const sourceDefinition = type.definition(
+    validate(type.config, job.source.config, `The ${job.source.type} config`),
+  );
   const tools = {
     ...parts,
     showCursor: type.showCursor,
@@ -144,7 +147,8 @@ async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof 
     case 'preview': {
       const stream = await source.resolve(question.stream, signal);
       const rows = await source.preview(stream, question.limit, signal);
-      return { stream, rows, ...describeTable(job.source.connector, stream) };
+      const remarks = source.remarks?.(stream) ?? [];
+      return { stream, rows, remarks, ...describeTable(job.source.connector, stream) };
     }
     default:
       throw question satisfies never;
@@ -153,8 +157,11 @@ async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof 
 
 async function openSource(spec: SourceSpec): Promise<Source> {
   const type = findConnectorType(spec.type);
-  const config = type.config.parse(spec.config);
-  return await type.open(config, { assertHost: createHostRules(spec.allow) } satisfies OpenOptions);
+  const config = validate(type.config, spec.config, `The ${spec.type} config`);
+  return await type.open(config, {
+    streams: spec.declared,
+    assertHost: createHostRules(spec.allow),
+  } satisfies OpenOptions);
 }
 
 const showEveryMs = 200;

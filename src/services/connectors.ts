@@ -7,6 +7,7 @@ import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
 import { ask, assertWritable, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
+import { assertSecretsBound, assertStreamsFit } from './fit.ts';
 import { healthOf } from './health.ts';
 import type { ConnectorService } from './services.ts';
 
@@ -41,6 +42,7 @@ export function createConnectorService(context: Context): ConnectorService {
       const earlier = earlierStream(given);
       const streams = earlier === null ? given.streams : [...given.streams, earlier];
       assertStreamNames(streams);
+      assertStreamsFit(type, streams);
       await assertFree(context, given.name);
       validate(type.config, given.config, `The ${type.type} config`);
       const sealed = await context.secrets.seal(given.name, given.config, type.secrets);
@@ -118,8 +120,11 @@ export function createConnectorService(context: Context): ConnectorService {
           ? before.config
           : context.secrets.unmask(mergeConfig(before.config, change.config), before.config, type.secrets);
       validate(type.config, merged, `The ${type.type} config`);
+      if (change.config !== undefined)
+        assertSecretsBound(type, { before: before.config, after: merged, given: change.config });
       const streams = changedStreams(before.streams, change);
       assertStreamNames(streams);
+      assertStreamsFit(type, streams);
       const sealed =
         change.config === undefined
           ? { config: before.config, sealed: [], fields: [], warnings: [] }

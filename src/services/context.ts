@@ -49,7 +49,13 @@ export async function sourceSpec(
 ): Promise<SourceSpec> {
   const type = findConnectorType(connector.type);
   const config = await context.secrets.reveal(connector.name, connector.config, type.secrets);
-  return { connector: connector.name, type: connector.type, config, allow: context.settings.allow };
+  return {
+    connector: connector.name,
+    type: connector.type,
+    config,
+    declared: connector.streams,
+    allow: context.settings.allow,
+  };
 }
 
 /** Clients end calls near 60 s, and then nobody hears the hint (anthropics/claude-code#22542). */
