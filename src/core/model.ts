@@ -192,13 +192,19 @@ export interface CursorCandidate {
   readonly risks: readonly string[];
 }
 
-export type StreamKind = 'table' | 'view' | 'materialized_view' | 'partitioned_table' | 'foreign_table';
+export type StreamKind =
+  | 'table'
+  | 'view'
+  | 'materialized_view'
+  | 'partitioned_table'
+  | 'foreign_table'
+  | 'endpoint';
 
 /** One thing that could become a stream, as `discover_streams` shows it. */
 export interface StreamInfo {
   /** A valid stream name made from the table's. */
   readonly name: string;
-  /** What to write into `Stream.table`. */
+  /** What to write into `Stream.table`, or into `Stream.path` for an API. */
   readonly table: string;
   readonly kind: StreamKind;
   readonly columns: readonly {

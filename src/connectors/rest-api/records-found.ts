@@ -41,7 +41,7 @@ export function findRecords(page: unknown): RecordsFound {
   const lists = listsIn(page, [], 0);
   const filled = lists.filter(({ length }) => length > 0);
   const candidates = filled.length > 0 ? filled : lists;
-  const named = candidates.filter(({ path }) => listNames.has(path.at(-1)?.toLowerCase() ?? ''));
+  const named = candidates.filter(({ path }) => isListName(path.at(-1) ?? ''));
   const paths = candidates.map(({ path }) => jmesPathOf(path));
   const others = (chosen: string): readonly string[] => paths.filter((path) => path !== chosen);
   const [name, only] = [named[0], candidates[0]];
@@ -57,6 +57,11 @@ export function findRecords(page: unknown): RecordsFound {
     return { path, why: 'it is the only list in the page', others: [], sure: true };
   }
   return { path: null, why: 'the page holds several lists', others: paths, sure: false };
+}
+
+/** Whether a list of that name holds the records, whatever they are. */
+export function isListName(name: string): boolean {
+  return listNames.has(name.toLowerCase());
 }
 
 /** A path of keys in JMESPath; what is no plain identifier is quoted. */
