@@ -1,28 +1,22 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Page, PageRequest, StreamInfo } from '../../core/model.ts';
-import { addressOf, type RestSettings } from './config.ts';
-import type { HttpClient } from './http/client.ts';
+import { addressOf } from './config.ts';
 import { readDocument } from './openapi/document.ts';
 import { streamsOf } from './openapi/streams.ts';
-
-/** What questions to an API are asked with. */
-export interface RestContext {
-  readonly settings: RestSettings;
-  readonly client: HttpClient;
-}
+import type { RestContext } from './sample.ts';
 
 /** The documents of the largest APIs have about 15 MB. */
 const documentBytesMax = 40_000_000;
 
 /** The lists that the API's OpenAPI document describes, as streams. Throws `invalid_config` where the connector names none. */
 export async function discoverRest(
-  { settings, client }: RestContext,
+  context: RestContext,
   request: PageRequest & { readonly search?: string },
   signal: AbortSignal,
 ): Promise<Page<StreamInfo>> {
-  const text = await documentText({ settings, client }, signal);
+  const text = await documentText(context, signal);
   const wanted = request.search?.trim().toLowerCase() ?? '';
-  const found = streamsOf(readDocument(text), settings.baseUrl.pathname).filter(
+  const found = streamsOf(readDocument(text), context.settings.baseUrl.pathname).filter(
     ({ name, table }) => name.includes(wanted) || table.toLowerCase().includes(wanted),
   );
   const from = Math.max(0, Math.floor(Number(request.cursor ?? 0)) || 0);
