@@ -24,12 +24,30 @@ export interface ConnectorType<Config = unknown> {
   readonly boundTo?: readonly string[];
   /** What a stream is declared by; `table` and `query` when absent. */
   readonly streamsBy?: readonly ('table' | 'query' | 'path')[];
+  /** Served as `millrace://guides/<topic>`. */
+  readonly guide?: ConnectorGuide;
   /** Connects lazily: an unreachable source fails in the first call, not here. Secrets in `config` are in clear. */
   open(config: Config, options: OpenOptions): Promise<Source>;
   /** What is being read, wherever it lives and whoever reads it: the database's name. Rows of another are other rows. Pure. */
   definition(config: Config): string;
   /** A cursor as a person wants to see it, e.g. the settled mark; null before the first complete read. Pure. */
   showCursor(cursor: Cursor): string | null;
+}
+
+/** How to declare connectors of a type, by examples. */
+export interface ConnectorGuide {
+  readonly topic: string;
+  readonly title: string;
+  /** Markdown. */
+  text(): string;
+  readonly examples: readonly GuideExample[];
+}
+
+export interface GuideExample {
+  /** What it is an example of, in a clause. */
+  readonly shows: string;
+  /** Complete arguments of register_connector. */
+  readonly connector: Readonly<Record<string, unknown>>;
 }
 
 export interface OpenOptions {

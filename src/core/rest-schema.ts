@@ -96,8 +96,7 @@ export const responsesSchema = z
       .strictObject({
         status: z.union([statusCode, z.array(statusCode).min(1).max(50)]).optional(),
         when: jmesPath.optional(),
-        // biome-ignore lint/suspicious/noThenProperty: data, and never awaited
-        then: z.enum(['retry', 'skip', 'stop', 'fail']),
+        do: z.enum(['retry', 'skip', 'stop', 'fail']),
         message: jmesPath.optional(),
       })
       .refine((rule) => rule.status !== undefined || rule.when !== undefined, {
@@ -106,7 +105,7 @@ export const responsesSchema = z
   )
   .max(50)
   .describe(
-    'What an answer means, e.g. [{"status":404,"then":"skip"}, {"when":"error","then":"fail","message":"error.text"}].',
+    'What an answer means, e.g. [{"status":404,"do":"skip"}, {"when":"error","do":"fail","message":"error.text"}].',
   ) as unknown as z.ZodType<readonly ResponseRule[]>;
 
 const braces = /\{([^{}]*)\}/g;
@@ -137,10 +136,15 @@ const fieldName = z.string().min(1).max(255);
 export const restStreamSchema = z
   .strictObject({
     method: z.enum(['GET', 'POST']).optional(),
-    params: paramsSchema.optional(),
+    params: paramsSchema.optional().describe('Query string, e.g. {"state":"all"}; no credentials'),
     headers: headersSchema.optional(),
-    body: z.union([z.string().max(100_000), z.record(z.string(), z.unknown())]).optional(),
-    records: jmesPath.optional(),
+    body: z
+      .union([z.string().max(100_000), z.record(z.string(), z.unknown())])
+      .optional()
+      .describe('JSON object or text; needs method POST'),
+    records: jmesPath
+      .optional()
+      .describe('JMESPath to the list in a page, e.g. "data"; found by looking when absent'),
     pagination: paginationSchema.optional(),
     format: z.enum(['json', 'ndjson', 'csv', 'xml', 'auto']).optional(),
     charset: z.string().min(1).max(40).optional(),
@@ -151,15 +155,25 @@ export const restStreamSchema = z
         header: z.boolean().optional(),
       })
       .optional(),
-    cursor_param: paramName.optional(),
-    cursor_format: cursorFormat.optional(),
-    cursor_end_param: paramName.optional(),
-    cursor_start: z.union([z.string().min(1).max(100), z.number()]).optional(),
+    cursor_param: paramName
+      .optional()
+      .describe('Parameter that takes the last cursor value, e.g. "updated_since"'),
+    cursor_format: cursorFormat
+      .optional()
+      .describe('"value", "iso", "date", "epoch_s", "epoch_ms", or a text such as "updated:>={iso}"'),
+    cursor_end_param: paramName
+      .optional()
+      .describe('Parameter for the end of the time asked for, e.g. "until"'),
+    cursor_start: z
+      .union([z.string().min(1).max(100), z.number()])
+      .optional()
+      .describe('Where the first reading begins, e.g. "2020-01-01"'),
     window: z
       .string()
       .regex(/^\d+(\.\d+)?\s*(s|m|h|d)$/, 'a duration such as "1h", "7d"')
-      .optional(),
-    order: z.enum(['asc', 'desc', 'none']).optional(),
+      .optional()
+      .describe('Slices of time asked for one by one, e.g. "7d"'),
+    order: z.enum(['asc', 'desc', 'none']).optional().describe('How the API sorts by the cursor'),
     parent: z
       .strictObject({
         stream: z.string().min(1).max(63),
@@ -169,14 +183,21 @@ export const restStreamSchema = z
         column: fieldName.optional(),
         concurrency: z.int().min(1).max(50).optional(),
       })
-      .optional(),
+      .optional()
+      .describe('One request a row of another stream: {"stream":"orders","field":"id","param":"order_id"}'),
     explode: z
       .strictObject({ field: fieldName, keep: z.record(fieldName, fieldName).default({}) })
-      .optional(),
-    flatten: z.int().min(0).max(10).optional(),
+      .optional()
+      .describe('A list in each record as rows: {"field":"lines","keep":{"order_id":"id"}}'),
+    flatten: z
+      .int()
+      .min(0)
+      .max(10)
+      .optional()
+      .describe('Levels of nested objects that become columns a_b; 0: they stay JSON'),
     responses: responsesSchema.optional(),
-    max_pages: z.int().min(1).max(100_000_000).optional(),
-    repeatable: z.boolean().optional(),
+    max_pages: z.int().min(1).max(100_000_000).optional().describe('Brake; 1000000 when absent'),
+    repeatable: z.boolean().optional().describe('A POST that only searches may be sent again'),
   })
   .superRefine((rest, context) => {
     const refuse = (path: readonly string[], message: string): void =>

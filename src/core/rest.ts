@@ -51,7 +51,7 @@ export interface ResponseRule {
   /** JMESPath on the body; fits when it is neither false, null, empty nor absent. */
   readonly when?: string;
   /** `skip`: this page (or this parent) has no rows. `stop`: nor has any after it. */
-  readonly then: 'retry' | 'skip' | 'stop' | 'fail';
+  readonly do: 'retry' | 'skip' | 'stop' | 'fail';
   /** JMESPath to the API's own words, for the error. */
   readonly message?: string;
 }

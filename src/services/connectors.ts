@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError, type NextAction } from '../core/errors.ts';
 import type { CheckReport, Connector, Stream } from '../core/model.ts';
@@ -10,6 +9,7 @@ import { createDeletions } from './deletions.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
 import { healthOf } from './health.ts';
 import type { ConnectorService } from './services.ts';
+import { guideViews, typeViews } from './types.ts';
 
 /** Registering, changing, looking at and deleting connectors. */
 export function createConnectorService(context: Context): ConnectorService {
@@ -22,18 +22,8 @@ export function createConnectorService(context: Context): ConnectorService {
   };
 
   return {
-    types(type) {
-      const chosen = type === undefined ? connectorTypes : [findConnectorType(type)];
-      return chosen.map((one) => ({
-        type: one.type,
-        title: one.title,
-        description: one.description,
-        config_schema: z.toJSONSchema(one.config, { io: 'input', unrepresentable: 'any' }) as Record<
-          string,
-          unknown
-        >,
-      }));
-    },
+    types: typeViews,
+    guides: guideViews,
 
     async register(input, caller, signal) {
       assertWritable(context);

@@ -1,3 +1,4 @@
+import type { NetworkRules } from '../connectors/connector.ts';
 import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError } from '../core/errors.ts';
 import type { Connector } from '../core/model.ts';
@@ -26,7 +27,7 @@ export interface Context {
 export interface Settings {
   readonly readOnly: boolean;
   readonly dataDir: string;
-  readonly allow: readonly string[];
+  readonly network: NetworkRules;
   readonly query: { readonly timeoutMs: number; readonly maxRows: number; readonly maxBytes: number };
 }
 
@@ -54,7 +55,7 @@ export async function sourceSpec(
     type: connector.type,
     config,
     declared: connector.streams,
-    allow: context.settings.allow,
+    network: context.settings.network,
   };
 }
 

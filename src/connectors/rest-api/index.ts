@@ -1,5 +1,6 @@
 import type { ConnectorType } from '../connector.ts';
 import { type RestConfig, restBoundTo, restConfig, restSecrets, settingsOf } from './config.ts';
+import { restGuide } from './guide.ts';
 
 /** APIs over HTTP that answer with lists of records. The HTTP library is loaded when a connector is opened. */
 export const restApi: ConnectorType<RestConfig> = {
@@ -11,6 +12,7 @@ export const restApi: ConnectorType<RestConfig> = {
   secrets: restSecrets,
   boundTo: restBoundTo,
   streamsBy: ['path'],
+  guide: restGuide,
   async open(config, options) {
     const { openRest } = await import('./source.ts');
     return openRest(config, options);
