@@ -8,21 +8,26 @@ import type { StreamResult } from '../core/model.ts';
 import { createHostRules } from '../core/network.ts';
 import { validate } from '../core/validate.ts';
 import { describeTable } from '../destinations/index.ts';
+import { hostOf, type RemoteHost } from './host-calls.ts';
 import { createLanding, type Landing } from './landing.ts';
 import type { Answers, FromThread, Job, ProbeJob, SourceSpec, SyncJob, ToThread } from './messages.ts';
 import { syncStream } from './sync.ts';
 
 /** Begun with this thread, whatever its first job is: starting two threads one after the other would cost a sync 80 ms. */
 const landing = createLanding((detail) => post({ type: 'fault', detail }));
+let host: RemoteHost | undefined;
 let stop: AbortController | undefined;
 
 parentPort?.on('message', (message: ToThread) => {
   if (message.type === 'cancel') stop?.abort(MillraceError.fromView(message.error));
+  else if (message.type === 'host') host?.hear(message.answer);
   else void carryOut(message.job);
 });
 
 async function carryOut(job: Job): Promise<void> {
   stop = new AbortController();
+  using services = hostOf((message) => post({ type: 'host', message }));
+  host = services;
   try {
     const value = job.kind === 'sync' ? await sync(job, stop.signal) : await probe(job, stop.signal);
     post({ type: 'done', value });
@@ -160,7 +165,9 @@ async function openSource(spec: SourceSpec): Promise<Source> {
   const config = validate(type.config, spec.config, `The ${spec.type} config`);
   return await type.open(config, {
     streams: spec.declared,
-    assertHost: createHostRules(spec.allow),
+    assertHost: createHostRules(spec.network.allow),
+    network: spec.network,
+    ...(host === undefined ? {} : { host }),
   } satisfies OpenOptions);
 }
 

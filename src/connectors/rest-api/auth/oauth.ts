@@ -27,8 +27,6 @@ interface OauthParts {
 
 /** What is kept, sealed, between runs and shared between processes. */
 interface Tokens {
-  /** Which grant they were got with: another client or refresh token in the config makes them mean nothing. */
-  readonly grant: string;
   readonly access: string;
   /** Milliseconds since 1970; null where the server did not say. */
   readonly expires: number | null;
@@ -36,10 +34,10 @@ interface Tokens {
   readonly refresh: string | null;
 }
 
-/** The name under which they are kept. */
-const FIELD = 'oauth';
 /** A token is not used in its last moments, lest it end on its way: a tenth of its life, at most half a minute. */
 const MARGIN = { share: 0.1, mostMs: 30_000 };
+/** The longest that one token request may take with all its attempts. */
+const REQUEST_MS = 60_000;
 
 /**
  * Access tokens of OAuth 2. A new one is got by one holder of the lock at a time, in all processes, and stored before it
@@ -48,9 +46,11 @@ const MARGIN = { share: 0.1, mostMs: 30_000 };
  */
 export function createOauth(config: ClientCredentials | RefreshToken, parts: OauthParts): Authenticator {
   const { secrets, cleaner, now } = parts;
-  const grant = grantOf(config);
+  const field = `oauth/${grantOf(config)}`;
   const request = createTokenRequest(config, parts);
   let tokens: Tokens | null = null;
+  /** Got, and not stored because that failed: the only copy of a rotated token. */
+  let unsaved: Tokens | null = null;
   let pending: { readonly work: Promise<Tokens>; readonly signal: AbortSignal } | undefined;
   cleaner.add(...secretsOf(config));
 
@@ -61,8 +61,8 @@ export function createOauth(config: ClientCredentials | RefreshToken, parts: Oau
   };
 
   const kept = async (): Promise<Tokens | null> => {
-    const found = parseTokens(await secrets.load(FIELD));
-    return found?.grant === grant ? adopt(found) : null;
+    const found = parseTokens(await secrets.load(field));
+    return found === null ? null : adopt(found);
   };
 
   /** The tokens while they hold: not ended, and not the one that the API has just refused. */
@@ -74,14 +74,20 @@ export function createOauth(config: ClientCredentials | RefreshToken, parts: Oau
   const obtain = async (refused: string | null, signal: AbortSignal): Promise<Tokens> => {
     const stored = good(await kept(), refused);
     if (stored) return stored;
-    const unlock = await secrets.lock(FIELD, signal);
+    const unlock = await secrets.lock(field, signal);
     try {
-      // Somebody else may have been here while we waited.
-      const newest = await kept();
-      if (newest && good(newest, refused)) return newest;
-      const answer = await request(newest?.refresh ?? null, signal);
-      const fresh = toTokens(answer, { grant, before: newest, now: now() });
-      await secrets.save(FIELD, JSON.stringify(fresh));
+      if (unsaved === null) {
+        // Somebody else may have been here while we waited.
+        const newest = await kept();
+        const meanwhile = good(newest, refused);
+        if (meanwhile) return meanwhile;
+        // Not ended by whoever waits for it: an answer that nobody takes would leave us with a token that is spent.
+        const answer = await request(newest?.refresh ?? null, AbortSignal.timeout(REQUEST_MS));
+        unsaved = toTokens(answer, { before: newest, now: now() });
+      }
+      const fresh = unsaved;
+      await secrets.save(field, JSON.stringify(fresh));
+      unsaved = null;
       return adopt(fresh);
     } finally {
       unlock();
@@ -244,11 +250,10 @@ function parseObject(text: string): Record<string, unknown> | null {
 
 function toTokens(
   answer: oauth.TokenEndpointResponse,
-  { grant, before, now }: { readonly grant: string; readonly before: Tokens | null; readonly now: number },
+  { before, now }: { readonly before: Tokens | null; readonly now: number },
 ): Tokens {
   const lifeMs = answer.expires_in === undefined ? null : answer.expires_in * 1000;
   return {
-    grant,
     access: answer.access_token,
     expires: lifeMs === null ? null : now + lifeMs - Math.min(MARGIN.mostMs, lifeMs * MARGIN.share),
     // None in the answer means: go on using the old one (RFC 6749, 6).
@@ -258,24 +263,22 @@ function toTokens(
 
 function parseTokens(text: string | null): Tokens | null {
   const value = text === null ? null : parseObject(text);
-  if (value === null || typeof value['grant'] !== 'string' || typeof value['access'] !== 'string')
-    return null;
+  if (value === null || typeof value['access'] !== 'string') return null;
   return {
-    grant: value['grant'],
     access: value['access'],
     expires: typeof value['expires'] === 'number' ? value['expires'] : null,
     refresh: typeof value['refresh'] === 'string' ? value['refresh'] : null,
   };
 }
 
-/** What the tokens are bound to: one that was got elsewhere, or before a person signed in anew, is never sent. */
+/** What tokens are kept under, and so bound to: those got elsewhere, or before a person signed in anew, are never found. */
 function grantOf(config: ClientCredentials | RefreshToken): string {
   const parts =
     config.type === 'oauth2_client_credentials'
       ? [config.client_secret, config.scope ?? '', config.audience ?? '']
       : [config.refresh_token, config.scope ?? ''];
   const text = JSON.stringify([config.type, config.token_url, config.client_id, ...parts]);
-  return createHash('sha256').update(text).digest('base64url');
+  return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }
 
 function secretsOf(config: ClientCredentials | RefreshToken): readonly string[] {
