@@ -28,6 +28,10 @@ const listNames: ReadonlySet<string> = new Set([
     'collection',
   ],
 ]);
+/** Lists that stand beside the records, also where the records' own list is empty. */
+const asideNames: ReadonlySet<string> = new Set([
+  ...['errors', 'warnings', 'messages', 'notices', 'links', '_links', 'included', 'facets', 'filters'],
+]);
 const identityNames: ReadonlySet<string> = new Set(['id', '_id', 'uuid', 'guid']);
 const depthMax = 3;
 
@@ -39,21 +43,21 @@ export function findRecords(page: unknown): RecordsFound {
   if (Array.isArray(page)) return found(null, 'the page is a list');
   if (!isObject(page)) return found(null, 'the page is one value');
   const lists = listsIn(page, [], 0);
-  const filled = lists.filter(({ length }) => length > 0);
-  const candidates = filled.length > 0 ? filled : lists;
-  const named = candidates.filter(({ path }) => isListName(path.at(-1) ?? ''));
-  const paths = candidates.map(({ path }) => jmesPathOf(path));
+  const proper = lists.filter((path) => !asideNames.has(path.at(-1)?.toLowerCase() ?? ''));
+  const candidates = proper.length > 0 ? proper : lists;
+  const named = candidates.filter((path) => isListName(path.at(-1) ?? ''));
+  const paths = candidates.map(jmesPathOf);
   const others = (chosen: string): readonly string[] => paths.filter((path) => path !== chosen);
   const [name, only] = [named[0], candidates[0]];
   if (name !== undefined && named.length === 1) {
-    const path = jmesPathOf(name.path);
+    const path = jmesPathOf(name);
     return { path, why: `"${path}" is what lists of records are called`, others: others(path), sure: true };
   }
   if (Object.keys(page).some((key) => identityNames.has(key.toLowerCase()) && !isObject(page[key])))
     return found(null, 'the page is one record with an id of its own');
   if (only === undefined) return found(null, 'the page holds no list, so it is one record');
   if (candidates.length === 1) {
-    const path = jmesPathOf(only.path);
+    const path = jmesPathOf(only);
     return { path, why: 'it is the only list in the page', others: [], sure: true };
   }
   return { path: null, why: 'the page holds several lists', others: paths, sure: false };
@@ -69,16 +73,15 @@ export function jmesPathOf(keys: readonly string[]): string {
   return keys.map((key) => (/^[A-Za-z_]\w*$/.test(key) ? key : JSON.stringify(key))).join('.');
 }
 
-interface ListAt {
-  readonly path: readonly string[];
-  readonly length: number;
-}
-
 /** Lists of objects, and empty ones, in objects of objects. Lists of plain values are never records. */
-function listsIn(value: Readonly<Record<string, unknown>>, path: readonly string[], depth: number): ListAt[] {
+function listsIn(
+  value: Readonly<Record<string, unknown>>,
+  path: readonly string[],
+  depth: number,
+): readonly (readonly string[])[] {
   return Object.entries(value).flatMap(([key, inner]) => {
     const here = [...path, key];
-    if (Array.isArray(inner)) return inner.every(isObject) ? [{ path: here, length: inner.length }] : [];
+    if (Array.isArray(inner)) return inner.every(isObject) ? [here] : [];
     return isObject(inner) && depth < depthMax - 1 ? listsIn(inner, here, depth + 1) : [];
   });
 }
