@@ -289,8 +289,8 @@ function secretsOf(config: ClientCredentials | RefreshToken): readonly string[] 
 
 function parseTokenUrl(text: string): URL {
   const url = URL.parse(text);
-  if (url) return url;
-  throw new MillraceError('invalid_config', 'auth.token_url is no URL.', {
+  if (url && (url.protocol === 'https:' || url.protocol === 'http:')) return url;
+  throw new MillraceError('invalid_config', 'auth.token_url is no https:// or http:// URL.', {
     hint: 'Write it whole: "https://login.example.com/oauth/token".',
   });
 }

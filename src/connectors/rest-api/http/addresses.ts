@@ -92,11 +92,20 @@ export function createAddressRules(network: NetworkRules, resolve: Resolve = sys
 
 /** Host and port of a URL, as a connection needs them. WHATWG URLs have decimal, octal and hex forms undone already. */
 export function targetOf(url: URL): Target {
-  const host = url.hostname.replace(/^\[|\]$/g, '');
+  // A dot at the end says that the name is whole; rules are written without.
+  const host = url.hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '');
   return { host, port: Number(url.port) || (url.protocol === 'https:' ? 443 : 80) };
 }
 
+/** `localhost` and what is below it is loopback by definition (RFC 6761, 6.3), whatever a DNS server says. */
 function systemResolve(name: string, done: Parameters<Resolve>[1]): void {
+  if (/(^|\.)localhost$/i.test(name)) {
+    done(null, [
+      { address: '127.0.0.1', family: 4 },
+      { address: '::1', family: 6 },
+    ]);
+    return;
+  }
   systemLookup(name, { all: true, order: 'verbatim' }, done);
 }
 

@@ -90,7 +90,7 @@ export async function openTunnel(proxy: ProxyPlace, target: Target, options: Tun
       socket.destroy();
       fail(refused(at, authority, response.statusCode ?? 0));
     });
-    asking.on('error', (error) => fail(unreachable(at, error)));
+    asking.on('error', (error) => fail(error instanceof MillraceError ? error : unreachable(at, error)));
     asking.end();
   });
 }
