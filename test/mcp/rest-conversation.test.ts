@@ -247,6 +247,57 @@ describe('by conversation alone', () => {
     expect(rows).toEqual([[96, 'inv_new']]);
   });
 
+  test('a changed base_url asks for the secret again; a literal is sealed and told', async () => {
+    const moved = await millrace.fails('update_connector', {
+      connector: 'billing',
+      config: { base_url: 'http://127.0.0.1:9' },
+    });
+    expect(moved).toMatchObject({ code: 'secret_refused', who: 'person' });
+    expect(moved.message).toContain('auth.client_secret');
+
+    const literal = `${canary}-literal`;
+    const registered = await millrace.must<Registered & { connector: { config: Record<string, unknown> } }>(
+      'register_connector',
+      {
+        name: 'sealed',
+        type: 'rest_api',
+        config: {
+          base_url: billing.url,
+          auth: { type: 'api_key', in: 'header', name: 'X-Key', value: literal },
+        },
+        test: false,
+      },
+    );
+    expect(registered.warnings.join(' ')).toContain('"auth.value" was given in clear');
+    expect(registered.connector.config['auth']).toMatchObject({ value: '•••• (stored)' });
+    // Sent back as it was shown, with another host.
+    const shown = { ...registered.connector.config, base_url: 'http://127.0.0.1:9' };
+    expect((await millrace.fails('update_connector', { connector: 'sealed', config: shown })).code).toBe(
+      'secret_refused',
+    );
+    const kept = await millrace.must<{ changes: string[] }>('update_connector', {
+      connector: 'sealed',
+      config: { ...registered.connector.config, base_url: `${billing.url}/v2` },
+    });
+    expect(kept.changes).toEqual(['config.base_url changed']);
+    said.push(JSON.stringify([moved, registered, kept]));
+  });
+
+  test('a credential in a URL or a stream is refused with the way to do it, and not repeated', async () => {
+    const config = { base_url: `http://user:${canary}@${shop.host}` };
+    const inUrl = await millrace.fails('register_connector', { name: 'x', type: 'rest_api', config });
+    expect(inUrl.message).toContain('"auth": {"type": "basic"');
+    const streams = [{ name: 's', path: '/s', rest: { headers: { Authorization: `Bearer ${canary}` } } }];
+    const inStream = await millrace.fails('register_connector', {
+      name: 'x',
+      type: 'rest_api',
+      config: { base_url: shop.url },
+      streams,
+    });
+    expect(inStream.message).toContain('"auth" of the connector');
+    said.push(JSON.stringify([inUrl, inStream]));
+  });
+
   test('the secret was in no answer and on no line of the log', () => {
     expect(said.length).toBeGreaterThan(10);
     expect(said.join('\n')).not.toContain(canary);
