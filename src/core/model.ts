@@ -53,6 +53,11 @@ export interface ResolvedStream {
   readonly cursor: string | null;
   /** Whether rows that disappeared are to be looked for. */
   readonly detectDeletes: boolean;
+  /**
+   * The columns are what was seen so far: batches may bring more, or wider ones (`Batch.columns`), and a column that is
+   * not among them is not gone. What has landed before is kept as it is until then.
+   */
+  readonly columnsGrow?: boolean;
   /** What was chosen for the user and why, and what to watch: sentences. */
   readonly notes: readonly string[];
 }
@@ -73,9 +78,12 @@ export interface Batch {
   readonly cursor: Cursor;
   /**
    * For `append` only: the rows from this index on may be read again, by a later run or after a crash, and
-   * must be recognised then. `reset`: forget what was to be recognised before this batch.
+   * must be recognised then. `reset`: forget what was to be recognised before this batch. `complete`: this reading has
+   * met everything that could come again; what earlier ones remembered and it did not meet is forgotten.
    */
-  readonly overlap?: { readonly from: number; readonly reset: boolean };
+  readonly overlap?: { readonly from: number; readonly reset: boolean; readonly complete?: boolean };
+  /** From this batch on the stream has these columns: those before, perhaps wider, and new ones behind. Laid out anew in the same transaction. */
+  readonly columns?: readonly Column[];
   /** Rows that were read before the position and that the source itself does not pass on. Stored in the same transaction. */
   readonly rejects?: readonly Reject[];
 }

@@ -92,7 +92,7 @@ export function createRowMaker({ columns, wanted, required = [] }: RowsOptions):
           if (placeOf(name) === undefined) continue;
           return null;
         }
-        const converted = valueOf(value, kinds[place] ?? 'null', textual);
+        const converted = landedValue(value, kinds[place] ?? 'null', textual);
         if (converted === undefined) return null;
         values[row + place] = converted;
       }
@@ -124,7 +124,7 @@ export function createRowMaker({ columns, wanted, required = [] }: RowsOptions):
 }
 
 /** A value as its column lands it; undefined when it does not fit. Never null: that is told apart before. */
-function valueOf(value: unknown, kind: Kind, textual: boolean): Value | undefined {
+function landedValue(value: unknown, kind: Kind, textual: boolean): Value | undefined {
   switch (kind) {
     case 'string':
       return asText(value);

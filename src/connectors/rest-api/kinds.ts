@@ -35,6 +35,8 @@ const logical: Readonly<Record<Kind, LogicalType>> = {
 
 /** The kind a column was remembered with; one that another program described is as wide as its type. */
 export function kindOfColumn({ sourceType, type }: Column): Kind {
+  // Declared, and in no record yet.
+  if (sourceType === 'unknown') return 'null';
   if (Object.hasOwn(logical, sourceType) && logical[sourceType as Kind] === type) return sourceType as Kind;
   const found = Object.entries(logical).findLast(([, of]) => of === type);
   return (found?.[0] as Kind | undefined) ?? 'string';
@@ -109,12 +111,12 @@ function kindOfText(text: string): Kind {
 }
 
 const dateText = /^(\d{4})-(\d\d)-(\d\d)$/;
-const timeText =
-  /^(\d{4}-\d\d-\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d)?)?$/;
+const timeText = /^(\d{4}-\d\d-\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d)?)?$/;
 
 function kindOfString(text: string): Kind {
   // Most texts are no dates, and this is asked of each.
-  if (text.length < 10 || text.length > 40 || text.charCodeAt(4) !== 0x2d || text.charCodeAt(7) !== 0x2d) return 'string';
+  if (text.length < 10 || text.length > 40 || text.charCodeAt(4) !== 0x2d || text.charCodeAt(7) !== 0x2d)
+    return 'string';
   if (text.length === 10) return isDate(text) ? 'date' : 'string';
   const match = timeText.exec(text);
   if (match === null || !isTime(match)) return 'string';

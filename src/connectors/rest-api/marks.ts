@@ -64,7 +64,11 @@ export function markMs(mark: Mark, kind: MarkKind, format: string): number | nul
 }
 
 /** A moment as a mark of that kind. */
-export function markAt(ms: number, kind: MarkKind, { format, zoned }: { readonly format: string; readonly zoned: boolean }): Mark {
+export function markAt(
+  ms: number,
+  kind: MarkKind,
+  { format, zoned }: { readonly format: string; readonly zoned: boolean },
+): Mark {
   if (kind === 'number') return String(format.includes('epoch_ms') ? ms : Math.floor(ms / 1_000));
   const text = new Date(ms).toISOString();
   return kind === 'date' ? text.slice(0, 10) : `${text.slice(0, 23)}000${zoned ? 'Z' : ''}`;
@@ -83,7 +87,9 @@ export function lowerBound(
     case 'time':
     case 'date': {
       const step = kind === 'date' ? 86_400_000 : 1_000;
-      const ms = Date.parse(kind === 'date' || !zoned ? (kind === 'date' ? `${mark}T00:00:00Z` : `${mark}Z`) : mark);
+      const ms = Date.parse(
+        kind === 'date' || !zoned ? (kind === 'date' ? `${mark}T00:00:00Z` : `${mark}Z`) : mark,
+      );
       if (Number.isNaN(ms)) return mark;
       const back = lookback?.kind === 'time' ? lookback.ms : 0;
       return markAt(ms - Math.max(step, back), kind, { format: 'iso', zoned });

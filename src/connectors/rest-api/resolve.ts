@@ -57,6 +57,7 @@ export function resolveOver(stream: Stream, sample: PageSample): ResolvedStream 
     primaryKey: usedKey.map(({ name }) => name),
     cursor: usedCursor?.name ?? null,
     detectDeletes: false,
+    columnsGrow: true,
     notes,
   };
 }

@@ -41,7 +41,8 @@ export function csvPage(config: CsvConfig): PageParser {
       }
       if (waiting !== null) {
         // A last line that stops short is a file that stops short.
-        if (lastByte !== 0x0a && lastByte !== 0x0d && gather.isShort(waiting)) throw brokeOff('in its last line');
+        if (lastByte !== 0x0a && lastByte !== 0x0d && gather.isShort(waiting))
+          throw brokeOff('in its last line');
         gather.add(waiting);
       }
       if (!gather.isEmpty) yield gather.take();
@@ -75,7 +76,10 @@ async function* csvRows(
     const code = (error as { readonly code?: unknown }).code;
     if (code === 'CSV_QUOTE_NOT_CLOSED') throw brokeOff('inside of quotes');
     if (typeof code === 'string' && code.startsWith('CSV_'))
-      throw unreadable(`it is no CSV with this delimiter and quote: ${(error as Error).message.slice(0, 200)}`, error);
+      throw unreadable(
+        `it is no CSV with this delimiter and quote: ${(error as Error).message.slice(0, 200)}`,
+        error,
+      );
     throw error;
   }
 }

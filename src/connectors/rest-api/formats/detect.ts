@@ -27,7 +27,8 @@ export function detectFormat(
   if (declared !== 'auto') return { format: declared, why: 'the stream says so' };
   const type = (contentType ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   const named = byContentType(type);
-  if (named === 'json' && isLines(start)) return { format: 'ndjson', why: `content type "${type}", one value a line` };
+  if (named === 'json' && isLines(start))
+    return { format: 'ndjson', why: `content type "${type}", one value a line` };
   if (named === 'json' && start !== '' && !/^[[{"\dtfn-]/.test(start))
     throw unreadable(`it says "${type}" and begins with "${shown}"`);
   if (named !== null) return { format: named, why: `content type "${type}"` };
@@ -42,7 +43,10 @@ export function detectFormat(
 
 /** The encoding that an XML document names in its first line. */
 export function xmlEncoding(head: Buffer): string | null {
-  return /^[^<]{0,3}<\?xml[^>]*?\bencoding\s*=\s*["']([\w.:-]{1,40})["']/.exec(head.toString('latin1'))?.[1] ?? null;
+  return (
+    /^[^<]{0,3}<\?xml[^>]*?\bencoding\s*=\s*["']([\w.:-]{1,40})["']/.exec(head.toString('latin1'))?.[1] ??
+    null
+  );
 }
 
 function byContentType(type: string): KnownFormat | null {

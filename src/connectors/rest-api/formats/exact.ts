@@ -45,7 +45,8 @@ export function exactNumber(text: string): number | RawNumber {
 function keepNumber(_: string, value: unknown, { source }: { readonly source?: string }): unknown {
   if (typeof value !== 'number' || source === undefined) return value;
   const written = String(value);
-  if (written === source) return Number.isInteger(value) && !Number.isSafeInteger(value) ? json.rawJSON(source) : value;
+  if (written === source)
+    return Number.isInteger(value) && !Number.isSafeInteger(value) ? json.rawJSON(source) : value;
   // All integers beyond 2^53, so that a column of long ids is not now a double and now a text.
   if (/^-?\d+$/.test(source)) return Number.isSafeInteger(value) ? value : json.rawJSON(source);
   return Number.isFinite(value) && sameDecimal(source, written) ? value : json.rawJSON(source);
@@ -55,7 +56,9 @@ function keepNumber(_: string, value: unknown, { source }: { readonly source?: s
 function sameDecimal(one: string, other: string): boolean {
   const a = decimalParts(one);
   const b = decimalParts(other);
-  return a.digits === b.digits && (a.digits === '' || (a.exponent === b.exponent && a.negative === b.negative));
+  return (
+    a.digits === b.digits && (a.digits === '' || (a.exponent === b.exponent && a.negative === b.negative))
+  );
 }
 
 /** 0.digits × 10^exponent, without zeros at either end. */

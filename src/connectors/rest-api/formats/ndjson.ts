@@ -27,7 +27,10 @@ export function ndjsonPage(pick: Expression | null): PageParser {
       if (!(error instanceof SyntaxError)) throw error;
       if (lines === 1) throw unreadable(`its first line is no JSON: "${shownStart(line)}"`, error);
       if (last) throw brokeOff(`in line ${lines}`);
-      rejects.push({ row: JSON.stringify(text.slice(0, 60_000)), reason: `line ${lines} is no JSON: ${error.message.slice(0, 200)}` });
+      rejects.push({
+        row: JSON.stringify(text.slice(0, 60_000)),
+        reason: `line ${lines} is no JSON: ${error.message.slice(0, 200)}`,
+      });
       return undefined;
     }
   };

@@ -56,7 +56,8 @@ export class RecordScanner {
   /** Takes more of the page. Returns groups of whole records, each the inside of a JSON array. */
   push(chunk: Buffer): readonly Buffer[] {
     let at = 0;
-    while (at < chunk.length) at = this.#state === 'outside' ? this.#outside(chunk, at) : this.#inside(chunk, at);
+    while (at < chunk.length)
+      at = this.#state === 'outside' ? this.#outside(chunk, at) : this.#inside(chunk, at);
     const out = this.#out;
     this.#out = [];
     return out;
@@ -220,7 +221,8 @@ export class RecordScanner {
   /** The records end; what follows belongs to the envelope again. */
   #leave(chunk: Buffer, start: number, end: number): number {
     this.#inString = false;
-    if (this.#state === 'list' && chunk[end] !== closeArray) throw unreadable('it is no JSON: a list ends with "}"');
+    if (this.#state === 'list' && chunk[end] !== closeArray)
+      throw unreadable('it is no JSON: a list ends with "}"');
     this.#emit(chunk.subarray(start, end), false);
     if (this.#state === 'list') {
       this.#open.push(false);
@@ -249,7 +251,8 @@ export class RecordScanner {
     this.#pending = [];
     this.#pendingBytes = 0;
     const blank = isBlank(bytes);
-    if (blank && (more || this.#afterComma)) throw unreadable('it is no JSON: a record is missing beside a comma');
+    if (blank && (more || this.#afterComma))
+      throw unreadable('it is no JSON: a record is missing beside a comma');
     this.#afterComma = more;
     if (!blank) this.#out.push(bytes);
   }

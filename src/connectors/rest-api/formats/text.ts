@@ -47,12 +47,18 @@ export async function* asUtf8(
   if (rest.length > 0) yield rest;
 }
 
-function beginning(head: Buffer, charset: string | null): { readonly decoder: TextDecoder | null; readonly skip: number } {
+function beginning(
+  head: Buffer,
+  charset: string | null,
+): { readonly decoder: TextDecoder | null; readonly skip: number } {
   if (head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf) return { decoder: null, skip: 3 };
   if (head[0] === 0xff && head[1] === 0xfe) return { decoder: decoderFor('utf-16le'), skip: 2 };
   if (head[0] === 0xfe && head[1] === 0xff) return { decoder: decoderFor('utf-16be'), skip: 2 };
   const name = charset?.toLowerCase() ?? 'utf-8';
-  return { decoder: name === 'utf-8' || name === 'utf8' || name === 'us-ascii' ? null : decoderFor(name), skip: 0 };
+  return {
+    decoder: name === 'utf-8' || name === 'utf8' || name === 'us-ascii' ? null : decoderFor(name),
+    skip: 0,
+  };
 }
 
 function decoderFor(charset: string): TextDecoder {

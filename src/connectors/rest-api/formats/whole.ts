@@ -59,7 +59,8 @@ async function readJson(body: AsyncIterable<Buffer>): Promise<Whole> {
   try {
     return { page: parseExact(text), bytes: bytes.length };
   } catch (error) {
-    if (/end of JSON input|Unterminated string/i.test(String(error))) throw brokeOff('in the middle of its JSON');
+    if (/end of JSON input|Unterminated string/i.test(String(error)))
+      throw brokeOff('in the middle of its JSON');
     throw unreadable(`it is no JSON: it begins with "${shownStart(bytes)}"`, error);
   }
 }

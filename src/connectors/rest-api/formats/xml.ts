@@ -21,10 +21,12 @@ export function xmlPage(path: readonly string[]): PageParser {
   parser.on('text', (text) => builder.text(text));
   parser.on('cdata', (text) => builder.text(text));
   parser.on('doctype', (text) => {
-    if (/<!ENTITY/i.test(text)) throw unreadable('its document type declares entities, which are not followed');
+    if (/<!ENTITY/i.test(text))
+      throw unreadable('its document type declares entities, which are not followed');
   });
   parser.on('error', (error) => {
-    if (/unclosed|unexpected end|must contain a root|document must/i.test(error.message)) throw brokeOff('in the middle of its XML');
+    if (/unclosed|unexpected end|must contain a root|document must/i.test(error.message))
+      throw brokeOff('in the middle of its XML');
     throw unreadable(`it is no XML: ${error.message.replace(/\s+/g, ' ').slice(0, 200)}`, error);
   });
 
@@ -105,7 +107,7 @@ class TreeBuilder {
     const depth = this.#stack.length;
     const isRecord = this.#path.length > 0 && depth + 1 === this.#path.length && this.#onPath === depth + 1;
     this.#onPath = Math.min(this.#onPath, depth);
-    const value = valueOf(element);
+    const value = elementValue(element);
     if (isRecord) {
       this.#records.push(value);
       this.#recordSize = 0;
@@ -158,7 +160,7 @@ class TreeBuilder {
   }
 }
 
-function valueOf({ attributes, children, texts }: Element): unknown {
+function elementValue({ attributes, children, texts }: Element): unknown {
   const text = texts.join('');
   const names = Object.keys(attributes);
   if (names.length === 0 && children.size === 0) return text === '' ? null : text;

@@ -23,7 +23,15 @@ export interface Brakes {
 /** So many pages without a record, one after the other, are no list any more. */
 const emptyMax = 1_000;
 /** Where answers repeat what was asked. */
-const echoPlaces: readonly (readonly string[])[] = [[], ['meta'], ['pagination'], ['paging'], ['page'], ['meta', 'pagination'], ['meta', 'page']];
+const echoPlaces: readonly (readonly string[])[] = [
+  [],
+  ['meta'],
+  ['pagination'],
+  ['paging'],
+  ['page'],
+  ['meta', 'pagination'],
+  ['meta', 'page'],
+];
 
 /** The brakes of one way through a list. */
 export function createBrakes(maxPages: number): Brakes {
@@ -41,9 +49,13 @@ export function createBrakes(maxPages: number): Brakes {
       pages += 1;
       empty = page.records === 0 ? empty + 1 : 0;
       if (pages > maxPages) {
-        throw loop(`The list did not end after ${maxPages} pages`, 'If it really is that long, set "rest": {"max_pages": …}, or ask for larger pages.');
+        throw loop(
+          `The list did not end after ${maxPages} pages`,
+          'If it really is that long, set "rest": {"max_pages": …}, or ask for larger pages.',
+        );
       }
-      if (empty > emptyMax) throw loop(`${emptyMax} pages without a record came one after the other`, hints.end);
+      if (empty > emptyMax)
+        throw loop(`${emptyMax} pages without a record came one after the other`, hints.end);
       // Pages of records that are all alike look alike: that says nothing.
       if (page.records === 0 || (page.uniform && page.records > 1)) return false;
       const again = fingerprints.has(page.fingerprint);
@@ -58,7 +70,9 @@ export function createBrakes(maxPages: number): Brakes {
     echo(page, param, wanted) {
       if (trusted === null) return;
       const envelope = page.envelope();
-      trusted ??= echoPlaces.map((place) => [...place, param]).find((place) => echoed(envelope, place) !== null) ?? null;
+      trusted ??=
+        echoPlaces.map((place) => [...place, param]).find((place) => echoed(envelope, place) !== null) ??
+        null;
       if (trusted === null) return;
       const said = echoed(envelope, trusted);
       if (said === null || said === wanted) return;
@@ -67,7 +81,10 @@ export function createBrakes(maxPages: number): Brakes {
         trusted = null;
         return;
       }
-      throw loop(`"${param}" was ${wanted} and the answer says ${said}: the API does not follow it`, hints.param);
+      throw loop(
+        `"${param}" was ${wanted} and the answer says ${said}: the API does not follow it`,
+        hints.param,
+      );
     },
   };
 }
@@ -75,7 +92,8 @@ export function createBrakes(maxPages: number): Brakes {
 const hints = {
   end: 'Set "has_more" in "pagination" to what the API says about further pages.',
   next: 'Look at "pagination" with preview_stream: "next" may lead to the present page instead of the next one.',
-  param: 'The parameter may have another name, or the API wants another kind of "pagination": its documentation says which.',
+  param:
+    'The parameter may have another name, or the API wants another kind of "pagination": its documentation says which.',
 } as const;
 
 /** The same records came again. */

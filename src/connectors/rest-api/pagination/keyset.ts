@@ -21,16 +21,21 @@ export function keysetPager(config: KeysetConfig, brakes: Brakes): Pager {
     after(position, page) {
       if (brakes.seen(page)) {
         // An API that answers with the value itself too ends with a page that holds nothing else.
-        if (position.at === 'after' && fieldText(page.last, config.field) === position.after) return { end: 'nothing comes behind it' };
+        if (position.at === 'after' && fieldText(page.last, config.field) === position.after)
+          return { end: 'nothing comes behind it' };
         throw repeated();
       }
       if (page.records === 0) return { end: 'a page without records' };
       if (ended(page)) return { end: `"${config.has_more}" says so` };
       const after = fieldText(page.last, config.field);
       if (after === null) {
-        throw new MillraceError('response_invalid', `The last record of a page has no "${config.field.slice(0, 60)}", which asks for the next page.`, {
-          hint: '"field" of the pagination names a field that every record has, such as "id".',
-        });
+        throw new MillraceError(
+          'response_invalid',
+          `The last record of a page has no "${config.field.slice(0, 60)}", which asks for the next page.`,
+          {
+            hint: '"field" of the pagination names a field that every record has, such as "id".',
+          },
+        );
       }
       if (position.at === 'after' && after === position.after) return { end: 'nothing comes behind it' };
       brakes.asked(after);

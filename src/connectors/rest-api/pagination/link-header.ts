@@ -8,7 +8,9 @@ export function nextLink(header: string | null): string | null {
     let isNext = false;
     let seenRel = false;
     for (;;) {
-      const parameter = /^\s*;\s*([\w!#$&+.^`|~*-]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*)))?/.exec(rest);
+      const parameter = /^\s*;\s*([\w!#$&+.^`|~*-]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*)))?/.exec(
+        rest,
+      );
       if (parameter === null) break;
       rest = rest.slice(parameter[0].length);
       // Only the first one counts.

@@ -1,7 +1,7 @@
 import { MillraceError } from '../../../core/errors.ts';
 import type { PaginationConfig } from '../../../core/rest.ts';
-import { expression, truthy } from '../jmespath.ts';
 import { isRaw } from '../formats/exact.ts';
+import { expression, truthy } from '../jmespath.ts';
 import { type Brakes, repeated } from './brakes.ts';
 import { nextLink } from './link-header.ts';
 import type { Next, PagePosition, Pager, RawPage } from './pager.ts';
@@ -25,7 +25,9 @@ export function cursorPager(config: CursorConfig, brakes: Brakes): Pager {
       if (brakes.seen(page)) throw repeated();
       if (ended(page)) return { end: `"${config.has_more}" says so` };
       const given =
-        config.next_header === undefined ? (find?.(page.envelope()) ?? null) : page.header(config.next_header);
+        config.next_header === undefined
+          ? (find?.(page.envelope()) ?? null)
+          : page.header(config.next_header);
       const cursor = cursorText(given);
       if (cursor === null) return { end: 'there is no further cursor' };
       brakes.asked(cursor);
@@ -79,7 +81,9 @@ function urlPager(brakes: Brakes, base: URL, find: (page: RawPage) => string | n
     missing: () => null,
     notices: () => [],
     resume: (position: PagePosition) =>
-      position.at === 'first' || (position.at === 'url' && URL.parse(position.url)?.origin === base.origin) ? position : null,
+      position.at === 'first' || (position.at === 'url' && URL.parse(position.url)?.origin === base.origin)
+        ? position
+        : null,
   };
 }
 
@@ -88,7 +92,7 @@ function urlPager(brakes: Brakes, base: URL, find: (page: RawPage) => string | n
  * reading away from where its credentials belong. A server behind a proxy often writes http for itself; that is mended.
  */
 function followed(given: string, page: URL, base: URL): string {
-  const url = URL.parse(given, page);
+  const url = URL.parse(given, page.href);
   if (url !== null) {
     if (url.protocol === 'http:' && base.protocol === 'https:' && url.hostname === base.hostname) {
       url.protocol = 'https:';

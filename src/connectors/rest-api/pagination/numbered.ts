@@ -48,10 +48,16 @@ export function offsetPager(config: OffsetConfig, brakes: Brakes, { keyed }: Pag
     backs += 1;
     if (backs > backMax) {
       overlaps = false;
-      notices.add('The API answers in another order each time: rows can be missed. Ask it to sort by something that stays, with "rest": {"params": …}.');
-      return page.records === 0 ? { end: 'a page without records' } : on(position.offset - 1 + page.records, page);
+      notices.add(
+        'The API answers in another order each time: rows can be missed. Ask it to sort by something that stays, with "rest": {"params": …}.',
+      );
+      return page.records === 0
+        ? { end: 'a page without records' }
+        : on(position.offset - 1 + page.records, page);
     }
-    notices.add('Rows moved between pages while they were read; the reading went back, and none is missing that stayed.');
+    notices.add(
+      'Rows moved between pages while they were read; the reading went back, and none is missing that stayed.',
+    );
     known = familiar;
     const offset = Math.max(0, position.offset - Math.max(page.records, config.limit));
     return { next: { at: 'offset', offset, tail: position.tail } };
@@ -62,25 +68,37 @@ export function offsetPager(config: OffsetConfig, brakes: Brakes, { keyed }: Pag
     wantsKeys: keyed,
     request: (position) => ({
       params: {
-        [config.limit_param]: String(config.limit),
-        [config.offset_param]: String(asked(position)),
+        [config.limit_param]: config.limit,
+        [config.offset_param]: asked(position),
       },
       in: config.in ?? 'query',
     }),
     after(position, page) {
       const from = asked(position);
       const overlapping = early(position);
+      if (page.skipped === true) {
+        brakes.seen(page);
+        known = null;
+        return { next: { at: 'offset', offset: offsetOf(position) + config.limit, tail: [] } };
+      }
       const again = brakes.seen(page);
       if (overlapping && again && before?.fingerprint === page.fingerprint) {
         // It takes offsets in whole pages only, and answered with the page before.
         overlaps = false;
-        notices.add('The API takes offsets in steps of its page size only: rows that move between pages while they are read can be missed.');
+        notices.add(
+          'The API takes offsets in steps of its page size only: rows that move between pages while they are read can be missed.',
+        );
         return { next: position };
       }
       if (again) throw repeated();
       brakes.echo(page, config.offset_param, from);
       const familiar = known ?? new Set(position.at === 'offset' ? position.tail : []);
-      if (overlapping && position.at === 'offset' && from > 0 && !page.keys.some((key) => key !== null && familiar.has(key)))
+      if (
+        overlapping &&
+        position.at === 'offset' &&
+        from > 0 &&
+        !page.keys.some((key) => key !== null && familiar.has(key))
+      )
         return back(position, page, familiar);
       const fresh = page.records - (overlapping ? 1 : 0);
       if (fresh <= 0) return { end: 'a page without further records' };
@@ -116,15 +134,19 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
     wantsKeys: false,
     request: (position) => ({
       params: {
-        [config.page_param]: String(pageOf(position)),
+        [config.page_param]: pageOf(position),
         ...(config.size_param === undefined || config.size === undefined
           ? {}
-          : { [config.size_param]: String(config.size) }),
+          : { [config.size_param]: config.size }),
       },
       in: config.in ?? 'query',
     }),
     after(position, page) {
       const number = pageOf(position);
+      if (page.skipped === true) {
+        brakes.seen(page);
+        return { next: { at: 'page', page: number + 1 } };
+      }
       if (brakes.seen(page)) {
         // Behind its last page an API may answer with the last one again; that earlier pages differed tells it from one
         // that does not know the parameter.
@@ -140,7 +162,12 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
       const total = totalOf(page);
       const short = page.records < Math.max(largest, config.size ?? 0);
       largest = Math.max(largest, page.records);
-      if (short && total !== null && (number - start) * largest + page.records >= total && read >= page.records)
+      if (
+        short &&
+        total !== null &&
+        (number - start) * largest + page.records >= total &&
+        read >= page.records
+      )
         return { end: `all ${total} records have come` };
       return { next: { at: 'page', page: number + 1 } };
     },

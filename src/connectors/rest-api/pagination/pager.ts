@@ -22,7 +22,8 @@ export type PagePosition =
 
 /** What asking for a position adds to the request. */
 export interface PageRequest {
-  readonly params: Readonly<Record<string, string>>;
+  /** Numbers are numbers in a JSON body. */
+  readonly params: Readonly<Record<string, string | number>>;
   readonly in: PositionPlace;
   /** Replaces the address and its query. */
   readonly url?: string;
@@ -42,6 +43,8 @@ export interface RawPage {
   readonly fingerprint: string;
   /** All records of the page are the same. */
   readonly uniform: boolean;
+  /** A rule of the stream said that it is to be passed over: that it has no records is no end. */
+  readonly skipped?: boolean;
 }
 
 export type Next = { readonly next: PagePosition } | { readonly end: string };

@@ -3,7 +3,15 @@
 import { atPath, type Expression, expression, truthy } from '../jmespath.ts';
 import type { RawPage } from './pager.ts';
 
-const places: readonly (readonly string[])[] = [[], ['meta'], ['pagination'], ['paging'], ['page'], ['meta', 'pagination'], ['meta', 'page']];
+const places: readonly (readonly string[])[] = [
+  [],
+  ['meta'],
+  ['pagination'],
+  ['paging'],
+  ['page'],
+  ['meta', 'pagination'],
+  ['meta', 'page'],
+];
 const totals: readonly string[] = [
   'total',
   'total_count',
