@@ -2,9 +2,13 @@ import { MillraceError } from '../core/errors.ts';
 import { suggestion } from '../core/nearest.ts';
 import type { ConnectorType } from './connector.ts';
 import { postgresql } from './postgresql/index.ts';
+import { restApi } from './rest-api/index.ts';
 
 /** Every connector type there is. Adding one means naming it here; nothing registers itself. */
-export const connectorTypes: readonly ConnectorType[] = [postgresql as ConnectorType];
+export const connectorTypes: readonly ConnectorType[] = [
+  postgresql as ConnectorType,
+  restApi as ConnectorType,
+];
 
 /** The type of that name. Throws `invalid_config` that names the nearest known one. */
 export function findConnectorType(name: string): ConnectorType {
