@@ -24,11 +24,12 @@ export function boundParams(
     const like = kind ?? kindOfText(from ?? '2000-01-01T00:00:00Z');
     // Text that only sorts has no end that could be computed.
     if (like !== 'text') {
-      const mark = markAt(to, like === 'date' ? 'time' : like, { format: cursorFormat, zoned: true });
+      // A day is precise enough for an end only where the API is sent days.
+      const as = like === 'date' && cursorFormat !== 'value' ? 'time' : like;
       params[cursorEndParam] = formatMark(
-        mark,
-        like === 'date' && cursorFormat === 'value' ? 'date' : like,
-        cursorFormat === 'value' && like === 'date' ? 'date' : cursorFormat,
+        markAt(to, as, { format: cursorFormat, zoned: true }),
+        as,
+        cursorFormat,
       );
     }
   }
