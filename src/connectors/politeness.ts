@@ -1,4 +1,5 @@
 import type { HostServices, Release, TurnLimits } from './connector.ts';
+import { createTimetable, type Timetable } from './timetable.ts';
 
 /**
  * Turns at hosts, first come first served. One of these for all jobs of a process, so that two runs together keep to
@@ -14,13 +15,8 @@ export function createPoliteness(now: () => number = () => performance.now()): H
   };
 }
 
-/**
- * Requests go this much slower than they might. Two that leave on time may arrive closer together, and a server counts
- * arrivals: with 1% of a second of catching up, 1.5% are left for the way, so that no second sees one too many.
- */
-const INTERVAL_MARGIN = 1.025;
-/** A timer that fires late is caught up with, or each would cost its lateness: at 100 a second a tenth of the rate. */
-const CATCH_UP_MS = 10;
+/** How often a host that fell silent is looked at. */
+const FORGET_MS = 2_000;
 
 interface Waiting {
   readonly limits: TurnLimits;
@@ -32,8 +28,8 @@ class Host {
   readonly #forget: () => void;
   readonly #queue: Waiting[] = [];
   #running = 0;
-  /** When the next request of a limited rate is due. */
-  #due = 0;
+  /** One a rate. Two connectors that know different rates of one host each keep to their own. */
+  readonly #timetables = new Map<number, Timetable>();
   #pausedUntil = 0;
   #timer: NodeJS.Timeout | undefined;
 
@@ -89,19 +85,29 @@ class Host {
       this.#running += 1;
       first.go();
     }
-    const restMs = Math.max(this.#due, this.#pausedUntil) - this.#now();
-    if (this.#running > 0) return;
-    if (restMs <= 0) this.#forget();
-    else this.#timer = setTimeout(() => this.#look(), Math.ceil(restMs)).unref();
+    this.#forgetSoon();
   }
 
-  /** Milliseconds until a request under these limits may go; taking the place on the timetable when that is now. */
+  /** Milliseconds until a request under these limits may go; put down in every timetable when that is now. */
   #waitFor({ requestsPerSecond }: TurnLimits): number {
     const at = this.#now();
     if (at < this.#pausedUntil) return this.#pausedUntil - at;
-    if (requestsPerSecond === undefined) return 0;
-    if (at < this.#due) return this.#due - at;
-    this.#due = Math.max(this.#due, at - CATCH_UP_MS) + (1000 / requestsPerSecond) * INTERVAL_MARGIN;
+    if (requestsPerSecond !== undefined) {
+      const timetable = this.#timetables.get(requestsPerSecond) ?? createTimetable(requestsPerSecond);
+      this.#timetables.set(requestsPerSecond, timetable);
+      const wait = timetable.waitMs(at);
+      if (wait > 0) return wait;
+    }
+    for (const timetable of this.#timetables.values()) timetable.leave(at);
     return 0;
+  }
+
+  /** A host that nobody asks and that holds nobody back need not be remembered. */
+  #forgetSoon(): void {
+    if (this.#running > 0 || this.#queue.length > 0) return;
+    const at = this.#now();
+    const isIdle = at >= this.#pausedUntil && [...this.#timetables.values()].every((one) => one.isIdle(at));
+    if (isIdle) this.#forget();
+    else this.#timer = setTimeout(() => this.#look(), FORGET_MS).unref();
   }
 }

@@ -32,8 +32,9 @@ export function isRateLimited(status: number, headers: Headers): boolean {
 export function retryAfterMs(headers: Headers, now: number): number | null {
   const text = headers.get('retry-after')?.trim() ?? '';
   if (/^\d{1,10}(\.\d+)?$/.test(text)) return Math.ceil(Number(text) * 1000);
-  const at = Date.parse(text);
-  return text === '' || Number.isNaN(at) ? null : Math.max(0, at - now);
+  // Only what looks like a date: `Date.parse` takes "-5" for May 2001.
+  const at = /[a-z]{3}/i.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(at) ? null : Math.max(0, at - now);
 }
 
 /** `RateLimit: "default";r=5;t=30`, `RateLimit-Remaining` and its `X-` forms; null when there is none. `now` in ms. */
