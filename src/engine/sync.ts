@@ -62,8 +62,10 @@ export async function syncStream(
     });
     const { rebuilding } = writer;
     progress.begin(writer);
+    // Of a stream that grows, the source goes on from the columns that have landed.
+    const landed = stream.columnsGrow === true ? { ...stream, columns: writer.columns } : stream;
     await using reading = await progress.stage('connect', () =>
-      tools.source.read(stream, writer?.cursor ?? null, signal),
+      tools.source.read(landed, writer?.cursor ?? null, signal),
     );
     progress.set({ guard: reading.guard });
     progress.warn(reading.warnings);
@@ -75,6 +77,7 @@ export async function syncStream(
     } finally {
       // Also of a reading that failed: its batches have landed.
       progress.warn(reading.noticed?.() ?? []);
+      progress.warn(bounded(writer.grown));
     }
     if (!rebuilding && stream.detectDeletes) {
       await progress.stage('deletes', () =>
@@ -100,6 +103,14 @@ export async function syncStream(
   } finally {
     await writer?.close().catch(() => undefined);
   }
+}
+
+/** A field of a million names must not make a million sentences. */
+function bounded(changes: readonly string[]): readonly string[] {
+  const most = 20;
+  return changes.length <= most
+    ? changes
+    : [...changes.slice(0, most), `${changes.length - most} more changes of columns`];
 }
 
 /** A position belongs to what was asked of the source: another table, filter, key or cursor makes it mean nothing. */
