@@ -264,15 +264,28 @@ function afterRegistering(connector: Connector, report: CheckReport | undefined)
       },
     ];
   }
-  return connector.streams.length === 0
-    ? [
-        {
-          tool: 'discover_streams',
-          arguments: { connector: connector.name },
-          why: 'shows tables with suggested streams',
-        },
-      ]
-    : [{ tool: 'sync_connector', arguments: { connector: connector.name }, why: 'brings the rows here' }];
+  if (connector.streams.length > 0)
+    return [
+      { tool: 'sync_connector', arguments: { connector: connector.name }, why: 'brings the rows here' },
+    ];
+  const { type } = connector;
+  const isMute =
+    (findConnectorType(type).streamsBy?.includes('path') ?? false) && !('openapi' in connector.config);
+  if (isMute)
+    return [
+      {
+        tool: 'list_connector_types',
+        arguments: { type },
+        why: 'has examples of streams by path; look at one with preview_stream, add it with update_connector',
+      },
+    ];
+  return [
+    {
+      tool: 'discover_streams',
+      arguments: { connector: connector.name },
+      why: 'shows what there is, with suggested streams',
+    },
+  ];
 }
 
 /** Fields given replace fields kept; null removes one. */

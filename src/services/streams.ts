@@ -57,7 +57,7 @@ function streamOf(connector: Connector, wanted: unknown): Stream {
     hint: `${suggestion(
       wanted,
       connector.streams.map((stream) => stream.name),
-    )} A stream that is not registered yet is given as an object: {"name": "orders", "table": "public.orders"}.`,
+    )} A stream that is not registered yet is given as an object: {"name": "orders", "table": "public.orders"}, or of an API {"name": "orders", "path": "/v1/orders"}.`,
     nextActions: [
       {
         tool: 'discover_streams',
