@@ -111,6 +111,16 @@ describe('check', () => {
     expect(JSON.stringify(report)).not.toContain(canary);
   });
 
+  test('a stream that is not asked for is judged by its declaration', async () => {
+    always(orders);
+    const broken = { name: 'broken', path: '/broken', rest: { records: 'data[' } };
+    const report = await check({ pagination: { type: 'none' } }, [stream(), stream(broken)]);
+    expect(report.ok).toBe(false);
+    expect(report.checks.at(-1)).toMatchObject({ name: 'stream broken', ok: false });
+    expect(report.error).toMatchObject({ code: 'invalid_config' });
+    expect(report.error?.message).toContain('JMESPath');
+  });
+
   test('without streams it asks at the base address, where "not found" is no failure', async () => {
     const report = await check({ auth: { type: 'bearer', token: canary } });
     expect(report.ok, told(report)).toBe(true);

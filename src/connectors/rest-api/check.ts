@@ -3,7 +3,8 @@ import type { Check, CheckReport, Stream } from '../../core/model.ts';
 import { plain } from '../sql/names.ts';
 import { addressOf, type RestSettings } from './config.ts';
 import type { HttpClient } from './http/client.ts';
-import { planStream } from './plan.ts';
+import { expression } from './jmespath.ts';
+import { planStream, type StreamPlan } from './plan.ts';
 import { type ResolvedRest, resolveRest, shownPagination } from './resolve.ts';
 import type { RestContext } from './sample.ts';
 
@@ -151,12 +152,24 @@ function declared(settings: RestSettings, stream: Stream): Check {
 /** What can be wrong with a declaration that nobody asked the API about. */
 function problemOf(settings: RestSettings, stream: Stream): MillraceError | null {
   try {
-    addressOf(settings.baseUrl, planStream(settings, stream).path);
+    const plan = planStream(settings, stream);
+    addressOf(settings.baseUrl, plan.path);
+    for (const text of expressionsOf(plan)) expression(text);
     return null;
   } catch (error) {
     if (error instanceof MillraceError) return error;
     throw error;
   }
+}
+
+function expressionsOf({ records, pagination, responses }: StreamPlan): readonly string[] {
+  const texts = [
+    records,
+    ...('next' in pagination ? [pagination.next] : []),
+    ...('has_more' in pagination ? [pagination.has_more] : []),
+    ...responses.flatMap(({ when, message }) => [when, message]),
+  ];
+  return texts.filter((text) => typeof text === 'string');
 }
 
 function passed(name: string, detail: string, ms = 0): Check {
