@@ -312,6 +312,29 @@ describe('preview', () => {
     expect(remarks).toContain('Would not land: "note"');
   });
 
+  test('values of several kinds, and fields with nothing in them', async () => {
+    always([
+      { id: 1, code: 17, size: 1, empty: null },
+      { id: 2, code: 'A7', size: 1.5, empty: null },
+    ]);
+    await using source = await open();
+    const resolved = await source.resolve(stream({ rest: { pagination: { type: 'none' } } }), signal);
+    const remarks = source.remarks?.(resolved).join('\n') ?? '';
+    expect(remarks).toContain('Values of several kinds: "code" (integer and string, lands as text).');
+    expect(remarks).not.toContain('"size"');
+    expect(remarks).toContain('Nothing but null in "empty"');
+  });
+
+  test('a page that is too large to be seen whole is not taken for the only one', async () => {
+    const fat = Array.from({ length: 1_000 }, (_, id) => ({ id, text: 'x'.repeat(10_000) }));
+    always(fat);
+    const error = await refused(resolve());
+    expect(error.code).toBe('invalid_config');
+    expect(error.message).toContain('How "orders" is paged cannot be told');
+    const resolved = await resolve({ rest: { pagination: { type: 'none' } } });
+    expect(resolved.columns.map(({ name }) => name)).toEqual(['id', 'text']);
+  });
+
   test('a key in the query is not in the next request', async () => {
     always({ items: orders, next: `${api.url}/orders?page=2&api_key=${canary}` });
     await using source = await open({

@@ -9,6 +9,7 @@ import type { OpenPage } from './exchange.ts';
 import { parseExact } from './formats/exact.ts';
 import { xmlPage } from './formats/xml.ts';
 import { createRowMaker, type JsonRecord } from './infer.ts';
+import { mixedKinds } from './mixed.ts';
 import { type ListContext, open, readPage } from './pages.ts';
 import { findPagination, type PaginationFound } from './pagination/auto.ts';
 import { createPager, type Pager, type RawPage } from './pagination/pager.ts';
@@ -91,6 +92,8 @@ async function judge(list: ListContext, looked: Looked): Promise<PageSample> {
     records: read.raw,
     columns: maker.columns,
     rows: Array.from({ length: rows }, (_, at) => values.slice(at * width, (at + 1) * width)),
+    mixed: mixedKinds(read.records, read.textual),
+    whole: read.page !== null,
     next: read.page === null ? null : nextRequest({ ...context, plan: final }, read.page),
   };
 }
@@ -162,12 +165,14 @@ async function readLooked(context: ListContext, page: OpenPage): Promise<Read> {
 }
 
 async function decide(context: ListContext, { page }: Read): Promise<PaginationFound> {
-  if (page === null)
-    return {
-      pagination: { type: 'none' },
-      why: 'the first page is too large to be one of several',
-      sure: true,
-    };
+  if (page === null) {
+    // A file of lines may be as long as it likes; a list in JSON of that size may well be one page of many.
+    const isFile = context.plan.format === 'ndjson' || context.plan.format === 'csv';
+    const why = isFile
+      ? 'the first page is too large to be one of several'
+      : `its first page is larger than ${lookBytes} bytes, and what follows it was not looked at`;
+    return { pagination: { type: 'none' }, why, sure: isFile };
+  }
   return await findPagination({
     page,
     params: context.plan.params,
@@ -296,6 +301,8 @@ function nothingYet(plan: StreamPlan): PageSample {
     records: 0,
     columns: [],
     rows: [],
+    mixed: [],
+    whole: false,
     next: null,
   };
 }

@@ -1,6 +1,7 @@
-import type { Column, Value } from '../../core/types.ts';
+import type { Value } from '../../core/types.ts';
 import { plain } from '../sql/names.ts';
 import type { ResolvedRest } from './resolve.ts';
+import type { PageSample } from './sample.ts';
 
 const rowsMax = 100;
 /** A look must not carry 100 MB. */
@@ -23,9 +24,7 @@ export function previewRemarks({ stream, plan, sample }: ResolvedRest): readonly
     .map(({ name }) => name);
   const left = sample.columns.filter((column) => !columns.some(({ name }) => name === column.name));
   return [
-    sample.next === null
-      ? 'The first page is the last one, by what it says.'
-      : `The next request would be ${plain(sample.next, 500)}.`,
+    ...nextRemark(sample),
     ...(nested.length === 0
       ? []
       : [
@@ -35,17 +34,21 @@ export function previewRemarks({ stream, plan, sample }: ResolvedRest): readonly
       ? []
       : [`Nothing but null in ${listed(empty)} so far: the type follows the first value.`]),
     ...(left.length === 0 ? [] : [`Would not land: ${listed(left.map(({ name }) => name))}.`]),
-    ...mixed(sample.columns),
+    ...mixedRemark(sample),
   ];
 }
 
-/** Inference names what it saw where several kinds met: `integer or text`. */
-function mixed(columns: readonly Column[]): readonly string[] {
-  const several = columns.filter(({ sourceType }) => sourceType.includes(' or '));
-  if (several.length === 0) return [];
-  const names = several
-    .slice(0, namesMax)
-    .map(({ name, sourceType, type }) => `"${plain(name, 63)}" (${sourceType}, lands as ${type})`);
+function nextRemark({ next, whole }: PageSample): readonly string[] {
+  if (next !== null) return [`The next request would be ${plain(next, 500)}.`];
+  return whole ? ['The first page is the last one, by what it says.'] : [];
+}
+
+function mixedRemark({ mixed, columns }: PageSample): readonly string[] {
+  if (mixed.length === 0) return [];
+  const names = mixed.slice(0, namesMax).map(({ name, kinds }) => {
+    const type = columns.find((column) => column.name === name)?.type ?? 'text';
+    return `"${plain(name, 63)}" (${kinds.join(' and ')}, lands as ${type})`;
+  });
   return [`Values of several kinds: ${names.join(', ')}.`];
 }
 

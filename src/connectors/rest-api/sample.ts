@@ -38,6 +38,10 @@ export interface PageSample {
   readonly columns: readonly Column[];
   /** The records as rows of those columns. */
   readonly rows: readonly (readonly Value[])[];
+  /** Fields with values of kinds that one column keeps apart only as text or JSON. */
+  readonly mixed: readonly { readonly name: string; readonly kinds: readonly string[] }[];
+  /** False when only the beginning of the page was looked at. */
+  readonly whole: boolean;
   /** The next request that reading would make, as a sentence may show it: `GET https://…?page=2`; null at the end. */
   readonly next: string | null;
 }
