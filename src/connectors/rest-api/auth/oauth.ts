@@ -222,18 +222,17 @@ function parametersOf(config: ClientCredentials | RefreshToken): Record<string, 
 }
 
 /**
- * Makes an answer what the library insists on where servers commonly fall short: no `token_type` means bearer, and an ID
- * token is for who signs people in. Everything else is left to it.
+ * Makes an answer what the library insists on where servers commonly fall short: JSON that is called a page, no
+ * `token_type` (bearer is meant); and an ID token is for who signs people in. Everything else is left to it.
  */
 async function tidied(response: Response): Promise<Response> {
   const text = await response.text();
-  const { status } = response;
-  const headers = new Headers(response.headers);
   const body = parseObject(text);
-  if (body === null || typeof body['access_token'] !== 'string')
-    return new Response(text, { status, headers });
+  if (body === null) return new Response(text, response);
+  const headers = { 'content-type': 'application/json' };
+  if (typeof body['access_token'] !== 'string')
+    return new Response(text, { status: response.status, headers });
   const { id_token: _unused, ...rest } = body;
-  headers.set('content-type', 'application/json');
   return new Response(JSON.stringify({ token_type: 'bearer', ...rest }), { status: 200, headers });
 }
 

@@ -2,6 +2,8 @@ import { isSecretName, MASK, scrub } from '../../../core/redact.ts';
 
 /** What is to be masked, wherever a server repeats it. Tokens come while the client works: `add` them. */
 export interface Cleaner {
+  /** Headers that somebody declared: under an unusual name any of them may be a key. Those that never are stay readable. */
+  addHeaders(headers: Readonly<Record<string, string>>): void;
   add(...secrets: readonly string[]): void;
   /** The text with every secret, in each form it may have on its way, masked; and scrubbed of what looks like one. */
   clean(text: string): string;
@@ -12,6 +14,7 @@ export interface Cleaner {
 /** Shorter ones would mask half of every text, and protect little. */
 const SECRET_CHARACTERS_MIN = 4;
 const URL_CHARACTERS_MAX = 300;
+const PLAIN = /^(accept|accept-[a-z]+|content-type|user-agent|prefer|x-[a-z-]*version)$/i;
 
 /** A cleaner that knows these secrets. */
 export function createCleaner(secrets: readonly string[]): Cleaner {
@@ -19,7 +22,11 @@ export function createCleaner(secrets: readonly string[]): Cleaner {
   let forms: readonly string[] = [];
 
   const cleaner: Cleaner = {
+    addHeaders(headers) {
+      for (const [name, value] of Object.entries(headers)) if (!PLAIN.test(name)) cleaner.add(value);
+    },
     add(...more) {
+      if (more.every((secret) => known.has(secret))) return;
       for (const secret of more) {
         if (secret.length < SECRET_CHARACTERS_MIN) continue;
         for (const form of formsOf(secret)) known.add(form);

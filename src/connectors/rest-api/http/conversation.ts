@@ -23,7 +23,8 @@ export function createClient(settings: ClientSettings, host: HostServices, resol
   const closing = new AbortController();
   const notices = new Set<string>();
   let limits: RateLimits | null = null;
-  const cleaner = createCleaner(secretsOf(settings));
+  const cleaner = createCleaner(proxyPassword(settings));
+  cleaner.addHeaders(settings.headers);
   const rules = createAddressRules(settings.network, resolve);
   const dispatcher = createDispatcher({
     rules,
@@ -114,14 +115,9 @@ function tokenRule(status: number): StatusRule | undefined {
   return status >= 500 ? undefined : 'return';
 }
 
-/** The connector's own headers too: what a server repeats of them in an error may be a key under an unusual name. */
-function secretsOf({ headers, proxy }: ClientSettings): readonly string[] {
+function proxyPassword({ proxy }: ClientSettings): readonly string[] {
   const password = proxy === undefined ? undefined : URL.parse(proxy)?.password;
-  const plain = /^(accept|content-type|user-agent|accept-.*)$/i;
-  return [
-    ...Object.entries(headers).flatMap(([name, value]) => (plain.test(name) ? [] : [value])),
-    ...(password ? [decodeURIComponent(password)] : []),
-  ];
+  return password ? [password, decodeURIComponent(password)] : [];
 }
 
 function closed(): MillraceError {

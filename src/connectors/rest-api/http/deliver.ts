@@ -31,6 +31,7 @@ export async function deliver<T>(parcel: Parcel<T>, postman: Postman, signal: Ab
   const { retries } = postman;
   const patience: Patience = { leftMs: retries.waitMs };
   let renewed = false;
+  postman.road.cleaner.addHeaders(parcel.request.headers);
   for (let failures = 0; ; ) {
     const credentials = (await parcel.auth?.credentials(signal)) ?? NOBODY;
     const outcome = await attempt(parcel, { ...postman, credentials, patience }, signal);
