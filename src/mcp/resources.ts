@@ -11,11 +11,11 @@ const mimeType = 'text/markdown';
 
 /** Serves the guides as resources. They change only with the program. */
 export function serveResources(server: McpServer, services: Services): void {
-  const guides = services.connectors.guides();
+  const guides = (): readonly GuideView[] => services.connectors.guides();
   server.server.registerCapabilities({ resources: {} });
-  server.server.setRequestHandler('resources/list', () => ({ resources: guides.map(resourceOf) }));
+  server.server.setRequestHandler('resources/list', () => ({ resources: guides().map(resourceOf) }));
   server.server.setRequestHandler('resources/templates/list', () => ({ resourceTemplates: [] }));
-  server.server.setRequestHandler('resources/read', (request) => read(guides, request.params.uri));
+  server.server.setRequestHandler('resources/read', (request) => read(guides(), request.params.uri));
 }
 
 function resourceOf({ topic, title, text }: GuideView): Resource {
