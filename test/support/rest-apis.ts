@@ -3,6 +3,7 @@
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import jsonServer from 'json-server';
+import { Provider } from 'oidc-provider';
 
 export interface TestApi extends AsyncDisposable {
   readonly url: string;
@@ -53,25 +54,12 @@ export function queryOf(request: IncomingMessage): URLSearchParams {
   return new URL(request.url ?? '/', 'http://localhost').searchParams;
 }
 
-interface Tokens {
-  find(token: string): Promise<{ readonly isValid: boolean } | undefined>;
-}
-
-interface OidcProvider {
-  readonly ClientCredentials: Tokens;
-  callback(): RequestListener;
-}
-
 /** An OAuth2 server that gives tokens for client credentials, and says whether one holds. */
 export async function serveTokens(client: {
   readonly id: string;
   readonly secret: string;
 }): Promise<TestApi & { holds(token: string): Promise<boolean> }> {
-  // It has no types of its own.
-  const { Provider } = (await import('oidc-provider' as string)) as {
-    Provider: new (issuer: string, options: object) => OidcProvider;
-  };
-  let provider: OidcProvider | undefined;
+  let provider: Provider | undefined;
   const api = await serve((request, response) => void provider?.callback()(request, response));
   provider = new Provider(api.url, {
     clients: [
@@ -85,6 +73,7 @@ export async function serveTokens(client: {
       },
     ],
     scopes: ['invoices.read'],
+    ttl: { ClientCredentials: 600 },
     features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
   });
   const tokens = provider.ClientCredentials;

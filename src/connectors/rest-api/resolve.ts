@@ -30,7 +30,7 @@ export async function resolveRest(
 }
 
 /** The choices, over what a look found. Pure. */
-export function resolveOver(stream: Stream, sample: PageSample): ResolvedStream {
+function resolveOver(stream: Stream, sample: PageSample): ResolvedStream {
   const { plan } = sample;
   const notes = pageNotes(stream, sample);
   const shape = shapeOf(stream, sample);
