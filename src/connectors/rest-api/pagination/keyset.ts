@@ -19,12 +19,13 @@ export function keysetPager(config: KeysetConfig, brakes: Brakes): Pager {
       in: config.in ?? 'query',
     }),
     after(position, page) {
-      if (brakes.seen(page)) {
-        // An API that answers with the value itself too ends with a page that holds nothing else.
-        if (position.at === 'after' && fieldText(page.last, config.field) === position.after)
-          return { end: 'nothing comes behind it' };
-        throw repeated();
-      }
+      const again = brakes.seen(page);
+      // An API that answers with the value itself too ends with a page that holds nothing else.
+      const asked = position.at === 'after' ? position.after : null;
+      const nothingNew = (record: unknown): boolean => fieldText(record, config.field) === asked;
+      if (asked !== null && page.records > 0 && nothingNew(page.first) && nothingNew(page.last))
+        return { end: 'nothing comes behind it' };
+      if (again) throw repeated();
       if (page.records === 0) return { end: 'a page without records' };
       if (ended(page)) return { end: `"${config.has_more}" says so` };
       const after = fieldText(page.last, config.field);
@@ -37,7 +38,6 @@ export function keysetPager(config: KeysetConfig, brakes: Brakes): Pager {
           },
         );
       }
-      if (position.at === 'after' && after === position.after) return { end: 'nothing comes behind it' };
       brakes.asked(after);
       return { next: { at: 'after', after } };
     },

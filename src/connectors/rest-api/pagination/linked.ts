@@ -94,7 +94,12 @@ function urlPager(brakes: Brakes, base: URL, find: (page: RawPage) => string | n
 function followed(given: string, page: URL, base: URL): string {
   const url = URL.parse(given, page.href);
   if (url !== null) {
-    if (url.protocol === 'http:' && base.protocol === 'https:' && url.hostname === base.hostname) {
+    if (
+      url.protocol === 'http:' &&
+      url.port === '' &&
+      base.protocol === 'https:' &&
+      url.hostname === base.hostname
+    ) {
       url.protocol = 'https:';
       url.port = base.port;
     }

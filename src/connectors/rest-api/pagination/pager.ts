@@ -9,7 +9,8 @@ import type { PaginationConfig, PositionPlace } from '../../../core/rest.ts';
 import { createBrakes } from './brakes.ts';
 import { keysetPager } from './keyset.ts';
 import { cursorPager, linkHeaderPager, nextUrlPager } from './linked.ts';
-import { offsetPager, pagePager } from './numbered.ts';
+import { offsetPager } from './offset.ts';
+import { pagePager } from './page.ts';
 
 /** Where a page stands. Small and plain: it is stored with the rows. */
 export type PagePosition =
