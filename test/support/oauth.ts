@@ -75,10 +75,12 @@ export async function startOauth({ accessSeconds, rotate }: OauthOptions): Promi
     const token = /^Bearer (.+)$/.exec(request.headers['authorization']?.toString() ?? '')?.[1] ?? '';
     const found = (await provider.AccessToken.find(token)) ?? (await provider.ClientCredentials.find(token));
     response.statusCode = found?.isValid ? 200 : 401;
-    // It repeats what it was given, as some do.
-    response.end(
-      JSON.stringify(found?.isValid ? { client: found.clientId, scope: found.scope } : { refused: token }),
-    );
+    response.setHeader('content-type', 'application/json');
+    if (!found?.isValid)
+      response.end(JSON.stringify({ refused: token })); // it repeats what it was given, as some do
+    else if (request.url.startsWith('/records'))
+      response.end('[{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]');
+    else response.end(JSON.stringify({ client: found.clientId, scope: found.scope }));
   });
 
   return {

@@ -13,6 +13,7 @@ import { createLoneHost } from '../lone-host.ts';
 import { checkRest } from './check.ts';
 import { type RestConfig, settingsOf } from './config.ts';
 import { discoverRest } from './discover.ts';
+import { discreet } from './discreet.ts';
 import { openClient } from './http/client.ts';
 import { parentStream } from './look.ts';
 import type { StreamPlan } from './plan.ts';
@@ -38,7 +39,8 @@ export function openRest(config: RestConfig, options: OpenOptions): Source {
     },
     options.host ?? createLoneHost(),
   );
-  return new RestSource({ settings, client, streams: options.streams ?? [] });
+  const source = new RestSource({ settings, client, streams: options.streams ?? [] });
+  return discreet(source, client.clean);
 }
 
 class RestSource implements Source {

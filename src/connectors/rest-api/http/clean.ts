@@ -36,7 +36,7 @@ export function createCleaner(secrets: readonly string[]): Cleaner {
     },
     clean(text) {
       let clean = text;
-      for (const form of forms) clean = clean.replaceAll(form, MASK);
+      for (const form of forms) clean = maskRuns(clean, form);
       return scrub(clean);
     },
     showUrl(url) {
@@ -45,7 +45,7 @@ export function createCleaner(secrets: readonly string[]): Cleaner {
       shown.password = '';
       shown.hash = '';
       for (const name of new Set(shown.searchParams.keys()))
-        if (isSecretName(name)) shown.searchParams.set(name, '…');
+        if (isSecretName(name)) shown.searchParams.set(name, 'hidden');
       const text = cleaner.clean(shown.href);
       return text.length > URL_CHARACTERS_MAX ? `${text.slice(0, URL_CHARACTERS_MAX)}…` : text;
     },
@@ -53,6 +53,37 @@ export function createCleaner(secrets: readonly string[]): Cleaner {
   cleaner.add(...secrets);
   return cleaner;
 }
+
+/**
+ * Masks a secret, and what is left of one where somebody has cut the text: a run that begins as it does, or ends so, and
+ * is a third of it or more.
+ */
+function maskRuns(text: string, form: string): string {
+  const least = Math.min(form.length, Math.max(RUN_CHARACTERS_MIN, Math.ceil(form.length / 3)));
+  const [head, tail] = [form.slice(0, least), form.slice(-least)];
+  let clean = text.replaceAll(form, MASK);
+  for (let at = clean.indexOf(head); at >= 0; at = clean.indexOf(head, at + MASK.length)) {
+    let length = least;
+    while (length < form.length && clean[at + length] === form[length]) length += 1;
+    clean = clean.slice(0, at) + MASK + clean.slice(at + length);
+  }
+  for (let at = clean.indexOf(tail); at >= 0; at = clean.indexOf(tail, at + MASK.length)) {
+    let length = least;
+    while (
+      length < form.length &&
+      at + least - length > 0 &&
+      clean[at + least - length - 1] === form.at(-length - 1)
+    )
+      length += 1;
+    const from = at + least - length;
+    clean = clean.slice(0, from) + MASK + clean.slice(at + least);
+    at = from;
+  }
+  return clean;
+}
+
+/** Shorter ones mean nothing: half of all tokens begin with the same few characters. */
+const RUN_CHARACTERS_MIN = 6;
 
 function formsOf(secret: string): readonly string[] {
   return [
