@@ -8,7 +8,11 @@ export function guardText(stream: ResolvedStream, plan: StreamPlan, kind: MarkKi
   const parts = [pagesGuard(stream, plan)];
   if (stream.cursor !== null) {
     const time = kind === 'time' || kind === 'date' || plan.cursorFormat.includes('epoch_');
-    parts.push(time ? 'mark at least 60 s before the reading began' : 'mark at the highest value seen');
+    parts.push(
+      time
+        ? 'mark at least 60 s before the reading began'
+        : 'mark at the highest value where values come in order, else at that of the reading before',
+    );
     if (plan.lookback !== null) parts.push(`look-back ${shownLookback(plan.lookback)}`);
   }
   return parts.filter((part) => part !== '').join('; ');

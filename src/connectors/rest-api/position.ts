@@ -17,8 +17,12 @@ const run = z.object({
   paged: z.string(),
   /** No mark of this reading goes beyond this moment, in ms: what came later belongs to the next one. */
   until: z.number(),
-  /** The highest cursor that has landed in this reading. */
-  high: z.string().nullable(),
+  /** The highest cursor that has landed in this reading, the last one, and the order in which they came. */
+  seen: z.object({
+    high: z.string().nullable(),
+    last: z.string().nullable(),
+    order: z.enum(['same', 'asc', 'desc', 'none']),
+  }),
   /** Where the present window of time begins, in ms; null without windows. */
   window: z.number().nullable(),
   /** The page to go on with. */
@@ -35,6 +39,8 @@ const position = z.object({
   v: z.literal(1),
   of: z.string(),
   mark: z.string().nullable(),
+  /** The highest cursor of the last complete reading: the mark may be behind it. */
+  high: z.string().nullable(),
   run: run.nullable(),
 });
 

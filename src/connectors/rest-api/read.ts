@@ -5,6 +5,7 @@ import type { Reading } from '../connector.ts';
 import { plain } from '../sql/names.ts';
 import { boundParams, kindOfText, startMark } from './bounds.ts';
 import { guardText } from './guard.ts';
+import { nothingSeen, type SeenMarks, seeMark, settledMark } from './high-mark.ts';
 import { createRowMaker, type RowMaker } from './infer.ts';
 import { kindOfColumn } from './kinds.ts';
 import { type ListsContext, type Place, type ReadEvent, readLists } from './lists.ts';
@@ -59,7 +60,8 @@ class RestReading implements Reading {
   #mark: Mark | null;
   readonly #run: Run | null;
   #until: number;
-  #high: Mark | null;
+  #seen: SeenMarks;
+  readonly #highBefore: Mark | null;
   /** Whether the next batch has to say what its columns are. */
   #columnsDue: boolean;
   #older = 0;
@@ -75,7 +77,8 @@ class RestReading implements Reading {
     this.#run = usable?.run?.paged === this.#paged ? usable.run : null;
     this.resumed = this.#run !== null;
     this.#until = this.#run?.until ?? Date.now();
-    this.#high = this.#run?.high ?? null;
+    this.#seen = this.#run?.seen ?? nothingSeen;
+    this.#highBefore = usable?.high ?? null;
     this.#maker = createRowMaker({
       columns: stream.columns,
       wanted: wantedOf(stream),
@@ -118,11 +121,12 @@ class RestReading implements Reading {
       if (window.to !== null && window.next !== null) this.#mark = this.#windowMark(window.to);
     }
     this.#mark = this.#settled();
+    const high = this.#seen.high ?? this.#highBefore;
     yield {
       values: [],
       rows: 0,
       bytes: 0,
-      cursor: writePosition({ of: this.#of, mark: this.#mark, run: null }),
+      cursor: writePosition({ of: this.#of, mark: this.#mark, high, run: null }),
       // A reading that was resumed began behind rows that an earlier one remembered.
       ...(stream.mode === 'append' ? { overlap: { from: 0, reset: false, complete: !this.resumed } } : {}),
     };
@@ -187,9 +191,8 @@ class RestReading implements Reading {
     let kept = 0;
     for (let row = 0; row < rows; row++) {
       const mark = markOf(values[row * width + place] ?? null);
+      if (mark !== null) this.#seen = seeMark(this.#seen, mark, kind);
       if (mark !== null && floor !== null && compareMarks(mark, floor, kind) < 0) continue;
-      if (mark !== null && (this.#high === null || compareMarks(mark, this.#high, kind) > 0))
-        this.#high = mark;
       if (kept !== row) values.copyWithin(kept * width, row * width, (row + 1) * width);
       kept += 1;
     }
@@ -222,7 +225,7 @@ class RestReading implements Reading {
 
   #lower(kind: MarkKind | null): Mark | null {
     const { plan } = this.#options;
-    const after = this.#byOrder() && this.#high !== null ? this.#high : this.#mark;
+    const after = this.#byOrder() && this.#seen.high !== null ? this.#seen.high : this.#mark;
     if (after === null || kind === null) return after ?? startMark(plan);
     return lowerBound(after, kind, { lookback: plan.lookback, zoned: this.#zoned() });
   }
@@ -252,12 +255,12 @@ class RestReading implements Reading {
     const run: Run = {
       paged: this.#paged,
       until: this.#until,
-      high: this.#high,
+      seen: this.#seen,
       window: window.from,
       at: asPlain(place.at),
       parent: place.parent === null ? null : { ...place.parent, page: asPlain(place.parent.page) },
     };
-    return writePosition({ of: this.#of, mark, run });
+    return writePosition({ of: this.#of, mark, high: this.#highBefore, run });
   }
 
   /** Rows come in the order of the cursor: then the highest that has landed says all, and no page is needed to go on from. */
@@ -265,6 +268,8 @@ class RestReading implements Reading {
     const { plan, stream } = this.#options;
     return (
       plan.order === 'asc' &&
+      this.#seen.order !== 'none' &&
+      this.#seen.order !== 'desc' &&
       plan.cursorParam !== null &&
       stream.cursor !== null &&
       plan.parent === null &&
@@ -275,10 +280,14 @@ class RestReading implements Reading {
   /** The mark that holds once all that was asked for is here. Never before the present one. */
   #settled(): Mark | null {
     const kind = this.#kind();
-    if (this.#options.stream.cursor === null || kind === null || this.#high === null) return this.#mark;
-    const latest = this.#latest(kind);
-    const high = latest !== null && compareMarks(latest, this.#high, kind) < 0 ? latest : this.#high;
-    return this.#mark !== null && compareMarks(high, this.#mark, kind) < 0 ? this.#mark : high;
+    if (this.#options.stream.cursor === null || kind === null) return this.#mark;
+    return settledMark({
+      seen: this.#seen,
+      kind,
+      mark: this.#mark,
+      highBefore: this.#highBefore,
+      latest: this.#latest(kind),
+    });
   }
 
   /** The latest mark that nothing can appear behind any more; null where the cursor is no time. */

@@ -9,6 +9,7 @@ import {
   createZstdDecompress,
 } from 'node:zlib';
 import { MillraceError } from '../../../core/errors.ts';
+import type { Place } from './clean.ts';
 import { classify } from './failures.ts';
 
 /** What `accept-encoding` offers: all that can be undone here. */
@@ -22,7 +23,7 @@ export interface BodyOptions {
   /** How long we may wait for the body in all; the time its reader takes is not counted. */
   readonly waitMs: number;
   /** The URL as an error may show it. */
-  readonly place: string;
+  readonly place: Place;
 }
 
 /** Decompressors a body may be wrapped in. More is no mistake but an attack. */
@@ -92,7 +93,7 @@ function counter(options: Pick<BodyOptions, 'maxBytes' | 'place'>): Transform {
 /** 8 MB is the window that RFC 9659 grants zstd on the web; a frame may ask for gigabytes. */
 const ZSTD_WINDOW_LOG_MAX = 23;
 
-async function decompressor(name: string, stream: Readable, place: string): Promise<Transform> {
+async function decompressor(name: string, stream: Readable, place: Place): Promise<Transform> {
   switch (name) {
     case 'gzip':
     case 'x-gzip':
@@ -138,13 +139,13 @@ function tooLarge({ maxBytes, place }: Pick<BodyOptions, 'maxBytes' | 'place'>):
   });
 }
 
-function tooSlow(waitMs: number, place: string): MillraceError {
+function tooSlow(waitMs: number, place: Place): MillraceError {
   return new MillraceError('timeout', `${place}: the answer was not complete after ${waitMs} ms.`, {
     hint: 'Ask for smaller pages, or raise timeout_ms of the connector: an answer may take twenty times as long in all.',
   });
 }
 
-function unknownEncoding(name: string, place: string): MillraceError {
+function unknownEncoding(name: string, place: Place): MillraceError {
   return new MillraceError(
     'response_invalid',
     `${place}: the answer is encoded as "${name.slice(0, 60)}", which nobody asked for.`,

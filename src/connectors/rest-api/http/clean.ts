@@ -1,5 +1,10 @@
 import { isSecretName, MASK, scrub } from '../../../core/redact.ts';
 
+/** Method and URL as they may stand in an error: made when one is made, for cleaning costs more than a request. */
+export interface Place {
+  toString(): string;
+}
+
 /** What is to be masked, wherever a server repeats it. Tokens come while the client works: `add` them. */
 export interface Cleaner {
   /** Headers that somebody declared: under an unusual name any of them may be a key. Those that never are stay readable. */
@@ -9,6 +14,7 @@ export interface Cleaner {
   clean(text: string): string;
   /** A URL as an error may show it: credentials and long values masked or cut. */
   showUrl(url: URL): string;
+  place(method: string, url: URL): Place;
 }
 
 /** Shorter ones would mask half of every text, and protect little. */
@@ -39,6 +45,7 @@ export function createCleaner(secrets: readonly string[]): Cleaner {
       for (const form of forms) clean = maskRuns(clean, form);
       return scrub(clean);
     },
+    place: (method, url) => ({ toString: () => `${method} ${cleaner.showUrl(url)}` }),
     showUrl(url) {
       const shown = new URL(url);
       shown.username = '';

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { MillraceError } from '../../../core/errors.ts';
 import { backoffMs } from '../../../core/retry.ts';
 import type { Authenticator, Credentials } from '../auth/authenticator.ts';
+import type { Place } from './clean.ts';
 import type { HttpRequest, RateLimits, Retries } from './client.ts';
 import { classify, neverLeft } from './failures.ts';
 import { createResponse, type OpenResponse } from './response.ts';
@@ -79,7 +80,7 @@ async function attempt<T>(
 ): Promise<{ readonly value: T } | Failure> {
   const { request, home, headers } = parcel;
   const { road, credentials } = context;
-  const place = `${request.method} ${road.cleaner.showUrl(request.url)}`;
+  const place = road.cleaner.place(request.method, request.url);
   let arrival: Arrival;
   try {
     arrival = await travel({ request, home, headers, credentials }, road, signal);
@@ -105,7 +106,7 @@ async function read<T>(
     arrival,
     context,
     place,
-  }: { readonly arrival: Arrival; readonly context: Attempt; readonly place: string },
+  }: { readonly arrival: Arrival; readonly context: Attempt; readonly place: Place },
   signal: AbortSignal,
 ): Promise<{ readonly value: T } | Failure> {
   const restUntil = performance.now() + restMs(arrival, context);

@@ -1,5 +1,6 @@
 import type { Agent, Dispatcher } from 'undici';
 import { ACCEPT_ENCODING, assertLength, readBody } from './body.ts';
+import type { Place } from './clean.ts';
 import { classify } from './failures.ts';
 
 /** One request to one URL: no redirect followed, nothing sent again. */
@@ -9,7 +10,7 @@ export interface Exchange {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | undefined;
   /** The URL as an error may show it. */
-  readonly place: string;
+  readonly place: Place;
 }
 
 export interface ExchangeLimits {

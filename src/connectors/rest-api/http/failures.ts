@@ -1,7 +1,8 @@
 import { MillraceError } from '../../../core/errors.ts';
+import type { Place } from './clean.ts';
 
 /** Something between us and the answer broke. `place` is the URL as it may be shown. Pure. */
-export function classify(error: unknown, place: string): MillraceError {
+export function classify(error: unknown, place: Place): MillraceError {
   if (error instanceof MillraceError) return error;
   const codes = codesOf(error);
   const known = NETWORK.find(({ pattern }) => codes.some((code) => pattern.test(code)));

@@ -1,5 +1,6 @@
 import { TextDecoder } from 'node:util';
 import { MillraceError } from '../../../core/errors.ts';
+import type { Place } from './clean.ts';
 import type { HttpResponse } from './client.ts';
 import type { Arrival } from './route.ts';
 
@@ -10,7 +11,7 @@ export interface OpenResponse extends HttpResponse {
 }
 
 /** `done` is called once, when the body was read, broke, or was given up. */
-export function createResponse({ answer, url }: Arrival, place: string, done: () => void): OpenResponse {
+export function createResponse({ answer, url }: Arrival, place: Place, done: () => void): OpenResponse {
   let broken: unknown;
   let taken = false;
 
@@ -63,7 +64,7 @@ export function decoder(contentType: string | null): TextDecoder {
   }
 }
 
-function tooLong(place: string, maxBytes: number): MillraceError {
+function tooLong(place: Place, maxBytes: number): MillraceError {
   return new MillraceError('response_invalid', `${place}: the answer is larger than ${maxBytes} bytes.`, {
     hint: 'Ask for less at a time, or raise max_page_bytes of the connector.',
     who: 'assistant',

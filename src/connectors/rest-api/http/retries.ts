@@ -39,6 +39,7 @@ export function retryAfterMs(headers: Headers, now: number): number | null {
 
 /** `RateLimit: "default";r=5;t=30`, `RateLimit-Remaining` and its `X-` forms; null when there is none. `now` in ms. */
 export function rateLimitsOf(headers: Headers, now: number): RateLimits | null {
+  if (![...headers.keys()].some((name) => name.includes('rate'))) return null;
   const combined = headers.get('ratelimit') ?? '';
   const policy = headers.get('ratelimit-policy') ?? '';
   const limit = first(headers, 'limit') ?? parameter(policy, 'q') ?? parameter(combined, 'limit');

@@ -74,16 +74,15 @@ async function go(
   road.rules.assertUrl(url);
   const atHome = url.origin === journey.home;
   const { headers, query } = atHome ? journey.credentials : { headers: {}, query: {} };
-  const sent = new Headers({ 'user-agent': USER_AGENT, accept: '*/*' });
-  const own = atHome || journey.home === null ? { ...journey.headers, ...journey.request.headers } : {};
-  for (const [name, value] of Object.entries({ ...own, ...headers })) sent.set(name, value);
-  if (body === undefined) sent.delete('content-type');
+  const own = atHome || journey.home === null ? [journey.headers, journey.request.headers] : [];
+  const sent = merged([USUAL, ...own, headers]);
+  if (body === undefined) delete sent['content-type'];
   const target = new URL(url);
   for (const [name, value] of Object.entries(query)) target.searchParams.set(name, value);
   const release = await road.turn(url.host, road.rateLimit, signal);
   try {
-    const place = `${method} ${road.cleaner.showUrl(url)}`;
-    const exact = { url: target, method, headers: Object.fromEntries(sent), body, place };
+    const place = road.cleaner.place(method, url);
+    const exact = { url: target, method, headers: sent, body, place };
     const answer = await exchange(road.dispatcher, exact, road.limits, signal);
     return { answer, url, atHome, release };
   } catch (error) {
@@ -93,7 +92,14 @@ async function go(
 }
 
 /** Some APIs answer nobody who does not say who asks. */
-const USER_AGENT = 'Millrace';
+const USUAL = { 'user-agent': 'Millrace', accept: '*/*' };
+
+/** Later ones win, in whatever case they were written. */
+function merged(all: readonly Readonly<Record<string, string>>[]): Record<string, string> {
+  const sent: Record<string, string> = {};
+  for (const headers of all) for (const name in headers) sent[name.toLowerCase()] = headers[name] ?? '';
+  return sent;
+}
 
 function redirection({ status, headers }: Answer): string | null {
   return [301, 302, 303, 307, 308].includes(status) ? headers.get('location') : null;
