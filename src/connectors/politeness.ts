@@ -19,6 +19,7 @@ export function createPoliteness(now: () => number = () => performance.now()): H
 const FORGET_MS = 2_000;
 
 interface Waiting {
+  readonly since: number;
   readonly limits: TurnLimits;
   readonly go: () => void;
 }
@@ -40,7 +41,7 @@ class Host {
 
   async turn(limits: TurnLimits, signal: AbortSignal): Promise<Release> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiting = { limits, go: resolve };
+    const waiting = { since: this.#now(), limits, go: resolve };
     const giveUp = (): void => {
       const place = this.#queue.indexOf(waiting);
       if (place < 0) return;
@@ -76,7 +77,7 @@ class Host {
     this.#timer = undefined;
     for (let first = this.#queue[0]; first !== undefined; first = this.#queue[0]) {
       if (this.#running >= first.limits.concurrency) return;
-      const wait = this.#waitFor(first.limits);
+      const wait = this.#waitFor(first);
       if (wait > 0) {
         this.#timer = setTimeout(() => this.#look(), Math.ceil(wait));
         return;
@@ -89,7 +90,7 @@ class Host {
   }
 
   /** Milliseconds until a request under these limits may go; put down in every timetable when that is now. */
-  #waitFor({ requestsPerSecond }: TurnLimits): number {
+  #waitFor({ since, limits: { requestsPerSecond } }: Waiting): number {
     const at = this.#now();
     if (at < this.#pausedUntil) return this.#pausedUntil - at;
     if (requestsPerSecond !== undefined) {
@@ -98,7 +99,7 @@ class Host {
       const wait = timetable.waitMs(at);
       if (wait > 0) return wait;
     }
-    for (const timetable of this.#timetables.values()) timetable.leave(at);
+    for (const timetable of this.#timetables.values()) timetable.leave(at, since);
     return 0;
   }
 

@@ -2,8 +2,8 @@
 export interface Timetable {
   /** 0 when one may leave now, else how long that takes at least. */
   waitMs(now: number): number;
-  /** One leaves now. */
-  leave(now: number): void;
+  /** One leaves now that has waited since then, perhaps without having asked here. */
+  leave(now: number, since: number): void;
   /** Whether the past still holds anything back. */
   isIdle(now: number): boolean;
 }
@@ -13,13 +13,13 @@ export interface Timetable {
  * than the rate says.
  */
 const WINDOW_MARGIN_MS = 15;
-/** So much of lateness is caught up with, by requests that leave closer together. */
-const CATCH_UP_MS = 100;
+/** What is not used is lost but for so much: whoever asks in bursts leaves a tenth of a second's worth at once. */
+const SAVED_MS = 100;
 
 /**
  * Two rules. In no window of a second leave more than the rate says, exactly: that is the promise. And they leave evenly,
- * not all at the window's beginning, for some servers count in tenths of a second; a timer that fires late is caught up
- * with as far as the first rule allows. Even spacing alone was tried: on a busy machine each late timer cost its lateness,
+ * not all at the window's beginning, for some servers count in tenths of a second; time lost while somebody waited (a
+ * timer that fired late) is caught up with as far as the first rule allows. Even spacing alone was tried: on a busy machine each late timer cost its lateness,
  * 12% of a rate of 200.
  */
 export function createTimetable(requestsPerSecond: number): Timetable {
@@ -34,10 +34,11 @@ export function createTimetable(requestsPerSecond: number): Timetable {
   const waitMs = (now: number): number => Math.max(0, (left[next] ?? 0) + windowMs - now, due - now);
   return {
     waitMs,
-    leave(now) {
+    leave(now, since) {
       left[next] = now;
       next = (next + 1) % most;
-      due = Math.max(due, now - CATCH_UP_MS) + spaceMs;
+      // Those that leave under another rate do not push the next one out of sight.
+      due = Math.min(Math.max(due, since - SAVED_MS), now) + spaceMs;
     },
     // The youngest decides: what is older is out of the window before it.
     isIdle: (now) => (left[(next + most - 1) % most] ?? 0) + windowMs <= now && due <= now,

@@ -31,12 +31,12 @@ describe('a rate limit', () => {
           return release;
         },
       };
-      const rateLimit = { requestsPerSecond: rate, concurrency: 16 };
+      const rateLimit = { requestsPerSecond: rate, concurrency: 32 };
       await using one = clientOf(api.origin, { rateLimit }, { host });
       await using other = clientOf(api.origin, { rateLimit }, { host });
       const until = performance.now() + seconds * 1000;
       const askers = [one, other].flatMap((client) =>
-        Array.from({ length: 8 }, () => askUntil(client, api.origin, until)),
+        Array.from({ length: 16 }, () => askUntil(client, api.origin, until)),
       );
       await Promise.all(askers);
       const times = left.filter((at) => at <= until);
