@@ -89,7 +89,7 @@ function ownPrefix(connector: string): string {
   return `connector/${connector}/`;
 }
 
-/** As the vault's `keptOwner` writes it; the same test holds these two together. */
+/** As the vault's `keptOwner` writes it; `test/contract/rest-auth.test.ts` holds the two together. */
 function keptPrefix(connector: string): string {
   return `kept/${connector}/`;
 }

@@ -27,7 +27,7 @@ export interface ConnectorSecrets {
 }
 
 /** The owner under which a connector's field is sealed. */
-export function keptOwner(connector: string, field: string): string {
+function keptOwner(connector: string, field: string): string {
   return `kept/${connector}/${field}`;
 }
 

@@ -467,6 +467,26 @@ describe('kept secrets', () => {
   });
 });
 
+test('kept secrets go with their connector, and stay when it changes', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'millrace-kept-'));
+  try {
+    await using store = await openStore({ file: join(dir, 'store.db'), ...clock });
+    const vault = await openVault({ dataDir: dir, env: {}, secrets: store.secrets });
+    const secretsOf = (name: string) => createKeptSecrets(name, { vault, leases: store.leases, holder: 'a' });
+    const crm = { name: 'crm', type: 'rest_api', config: {}, streams: [], enabled: true };
+    await store.connectors.insert(crm);
+    await secretsOf('crm').save('oauth', CANARY);
+    await secretsOf('crm2').save('oauth', CANARY);
+    await store.connectors.update({ ...crm, config: { base_url: 'https://api.example.com' } });
+    expect(await secretsOf('crm').load('oauth')).toBe(CANARY);
+    await store.connectors.remove('crm');
+    expect(await secretsOf('crm').load('oauth')).toBeNull();
+    expect(await secretsOf('crm2').load('oauth')).toBe(CANARY);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
 const clock: Omit<StoreOptions, 'file'> = { now: () => new Date(), random: (bytes) => randomBytes(bytes) };
 
 /** Which canaries a text holds, in any form they travel in. */

@@ -75,6 +75,17 @@ describe('encodings', () => {
     },
   );
 
+  test('nothing is nothing in any of them', async () => {
+    await using api = await serve((request, response) => {
+      response.setHeader('content-encoding', request.url.slice(1));
+      if (request.url === '/gzip') response.statusCode = 204;
+      response.end();
+    });
+    await using client = clientOf(api.origin);
+    for (const name of ['gzip', 'x-gzip', 'deflate', 'br', 'zstd'])
+      expect(await textOf(client, get(`${api.origin}/${name}`)), name).toBe('');
+  });
+
   test('one that nobody asked for, and too many layers', async () => {
     await using api = await serve((request, response) => {
       response.setHeader('content-encoding', request.url.slice(1).replaceAll('-', ', '));

@@ -19,6 +19,11 @@ export interface RefusalContext {
 /** What a token endpoint said, as our error. */
 export function describeRefusal(error: unknown, { place, clean, type }: RefusalContext): MillraceError {
   if (error instanceof MillraceError) return error;
+  if (error instanceof Error && error.name === 'TimeoutError') {
+    return new MillraceError('timeout', `${place} gave no answer in time.`, {
+      hint: 'The next run asks again. If it stays so, ask the makers of the API.',
+    });
+  }
   if (isUnknownClient(error)) {
     return new MillraceError('auth_failed', `${place} does not know this client: ${clean(said(error))}.`, {
       hint: 'Correct auth.client_id and auth.client_secret with `update_connector`.',

@@ -176,21 +176,19 @@ function assertForm(url: URL): void {
   }
 }
 
-function forbidden(address: string, { host, port }: Target, { what }: Kind): MillraceError {
-  const shown = isIP(host) === 6 ? `[${host}]` : host;
+function forbidden(address: string, { host, port }: Target, { what, reach }: Kind): MillraceError {
   const resolved = address === host ? '' : ` (${address})`;
-  const byName = what === 'link-local' || !(what in ALLOWED_BY_NAME) ? address : host;
+  // A name opens private networks; everything else has to be named by its address.
+  const entry = reach === 'private' ? host : address;
   return new MillraceError(
     'host_not_allowed',
-    `${shown}:${port}${resolved} is a ${what} address, which HTTP may not reach.`,
+    `${bracketed(host)}:${port}${resolved} is a ${what} address, which HTTP may not reach.`,
     {
-      hint: `If that is meant, add "${isIP(byName) === 6 ? `[${byName}]` : byName}:${port}" to millrace.network.allowPrivateHttp in the config file and restart.`,
+      hint: `If that is meant, add "${bracketed(entry)}:${port}" to millrace.network.allowPrivateHttp in the config file and restart.`,
     },
   );
 }
 
-const ALLOWED_BY_NAME: Readonly<Record<string, true>> = {
-  loopback: true,
-  private: true,
-  'carrier-grade NAT': true,
-};
+function bracketed(host: string): string {
+  return isIP(host) === 6 ? `[${host}]` : host;
+}

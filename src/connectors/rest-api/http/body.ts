@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { pipeline, type Readable, Transform } from 'node:stream';
 import {
   constants,
@@ -69,6 +68,8 @@ async function decode(wire: Readable, { encoding, maxBytes, place }: BodyOptions
     .filter((name) => name !== '' && name !== 'identity');
   if (names.length === 0) return wire;
   if (names.length > LAYERS_MAX) throw unknownEncoding(names.join(', '), place);
+  // Nothing is nothing in any encoding, and many servers name one for an empty answer.
+  if ((await beginning(wire)) === null) return wire;
   let stream: Readable = pipeline(wire, counter({ maxBytes, place }), ignore);
   for (const name of names.toReversed())
     stream = pipeline(stream, await decompressor(name, stream, place), ignore);
@@ -111,11 +112,24 @@ async function decompressor(name: string, stream: Readable, place: Place): Promi
 
 /** `deflate` means the zlib format (RFC 9110, 8.4.1.2), but some servers send it without its two bytes of header. */
 async function beginsZlib(stream: Readable): Promise<boolean> {
-  await once(stream, 'readable');
+  const first = await beginning(stream);
+  return first === null || ((first[0] ?? 0) & 0x0f) === 8;
+}
+
+/** The first piece, which stays in the stream; null when there is none. Rejects with the stream's error. */
+async function beginning(stream: Readable): Promise<Buffer | null> {
+  if (stream.readableLength === 0 && !stream.readableEnded && !stream.destroyed) {
+    await new Promise<void>((settle, fail) => {
+      const listeners = { readable: settle, end: settle, close: settle, error: fail };
+      const stop = (): void => {
+        for (const [event, listener] of Object.entries(listeners)) stream.off(event, listener);
+      };
+      for (const [event, listener] of Object.entries(listeners)) stream.on(event, listener).once(event, stop);
+    });
+  }
   const first = stream.read() as Buffer | null;
-  if (first === null) return true;
-  stream.unshift(first);
-  return ((first[0] ?? 0) & 0x0f) === 8;
+  if (first !== null) stream.unshift(first);
+  return first;
 }
 
 /** The stream with a bound on how long it is waited for: a server that drips a byte a second never falls silent. */

@@ -55,7 +55,7 @@ export function createResponse({ answer, url }: Arrival, place: Place, done: () 
 }
 
 /** By the charset of the content type; UTF-8 when it names none, or none that exists. A byte order mark is left out. */
-export function decoder(contentType: string | null): TextDecoder {
+function decoder(contentType: string | null): TextDecoder {
   const named = /;\s*charset\s*=\s*"?([\w:.-]{1,40})/i.exec(contentType ?? '')?.[1] ?? 'utf-8';
   try {
     return new TextDecoder(named);
