@@ -36,11 +36,6 @@ export type PageEvent =
     }
   | { readonly kind: 'end'; readonly page: RawPage; readonly outcome: 'read' | 'missing' | 'stop' };
 
-/** What a look or a reading wants to know about each page besides its records. */
-export interface OnPage {
-  readonly opened?: (page: OpenPage) => void;
-}
-
 /** Asks for one page. */
 export function open(
   context: ListContext,

@@ -82,7 +82,7 @@ function* handedOut(
 }
 
 /** A parent's value as it is sent; null for what cannot be: null, objects, lists. */
-export function parentText(value: unknown): string | null {
+function parentText(value: unknown): string | null {
   if (isRaw(value)) return value.rawJSON;
   if (typeof value === 'string') return value === '' ? null : value;
   return typeof value === 'number' || typeof value === 'boolean' ? String(value) : null;

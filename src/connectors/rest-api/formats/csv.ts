@@ -161,7 +161,7 @@ function sniffDelimiter(head: string, quote: string): string {
 }
 
 /** The beginning of a body as text, and the whole body again. */
-export async function peek(
+async function peek(
   body: AsyncIterable<Buffer>,
   bytes: number,
 ): Promise<{ readonly head: string; readonly all: AsyncGenerator<Buffer, void, void> }> {

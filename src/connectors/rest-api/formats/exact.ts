@@ -37,11 +37,6 @@ export function isRaw(value: unknown): value is RawNumber {
   return typeof value === 'object' && value !== null && json.isRawJSON(value);
 }
 
-/** A decimal text as a number where a double writes the same digits, else as it is. */
-export function exactNumber(text: string): number | RawNumber {
-  return keepNumber('', Number(text), { source: text }) as number | RawNumber;
-}
-
 function keepNumber(_: string, value: unknown, { source }: { readonly source?: string }): unknown {
   if (typeof value !== 'number' || source === undefined) return value;
   const written = String(value);

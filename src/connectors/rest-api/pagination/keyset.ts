@@ -48,7 +48,7 @@ export function keysetPager(config: KeysetConfig, brakes: Brakes): Pager {
 }
 
 /** The text of a record's field, given by name or as a path with dots; null when it has none. */
-export function fieldText(record: unknown, field: string): string | null {
+function fieldText(record: unknown, field: string): string | null {
   const value = atPath(record, [field]) ?? atPath(record, field.split('.'));
   if (isRaw(value)) return value.rawJSON;
   return typeof value === 'string' || typeof value === 'number' ? String(value) : null;
