@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { statfsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type Config, loadConfig, openDataDir } from './config.ts';
+import type { HostServices } from './connectors/connector.ts';
+import { createPoliteness } from './connectors/politeness.ts';
 import { openWarehouse } from './destinations/index.ts';
 import { createRunner } from './engine/runner.ts';
 import { createThreads } from './engine/threads.ts';
@@ -10,6 +13,7 @@ import { type Context, sourceSpec } from './services/context.ts';
 import { createServices } from './services/index.ts';
 import type { Services } from './services/services.ts';
 import { openStore } from './store/open.ts';
+import { createKeptSecrets } from './vault/kept-secrets.ts';
 import { createSecretTools } from './vault/secret-tools.ts';
 import { type UserSecrets, userSecrets } from './vault/user-secrets.ts';
 import { openVault, type Vault } from './vault/vault.ts';
@@ -53,7 +57,13 @@ export async function openApp(options: AppOptions): Promise<App> {
   const vault = await openVault({ dataDir: config.dataDir, env: options.env, secrets: store.secrets });
   const warehouseFile = join(config.dataDir, 'warehouse.db');
   const warehouse = opened.use(openWarehouse(warehouseFile));
-  const threads = opened.use(createThreads({ idle: config.runs.concurrent }));
+  const turn = createPoliteness();
+  const kept = { vault, leases: store.leases, holder: `${hostname()}:${process.pid}` };
+  const hostFor = (connector: string): HostServices => ({
+    turn,
+    secrets: createKeptSecrets(connector, kept),
+  });
+  const threads = opened.use(createThreads({ idle: config.runs.concurrent, hostFor }));
   const secrets = createSecretTools({ vault, env: options.env, rules: config.secrets });
 
   const open = async (name: string) => {
@@ -63,7 +73,7 @@ export async function openApp(options: AppOptions): Promise<App> {
   const settings: Context['settings'] = {
     readOnly: config.readOnly,
     dataDir: config.dataDir,
-    allow: config.network.allow,
+    network: config.network,
     query: config.query,
   };
   const onFault = (detail: string, runId?: string): void =>

@@ -53,6 +53,11 @@ const section = z.strictObject({
         .max(1_000)
         .default([])
         .describe('When set, the only hosts that connectors may reach.'),
+      allowPrivateHttp: z
+        .array(hostRule)
+        .max(1_000)
+        .default([])
+        .describe('Private and loopback hosts that REST connectors may reach all the same.'),
     })
     .prefault({}),
   secrets: z
@@ -94,7 +99,7 @@ const section = z.strictObject({
 });
 
 /** Options of the contract that nothing here uses yet. Accepted, they would seem to do something. */
-const NOT_YET = ['http', 'breaker', 'scheduler', 'runs.keepDays', 'network.allowPrivateHttp'];
+const NOT_YET = ['http', 'breaker', 'scheduler', 'runs.keepDays'];
 
 /** What the program was told: the file's section, with defaults, and the flags. */
 export interface Config extends Readonly<Omit<z.output<typeof section>, 'dataDir'>> {

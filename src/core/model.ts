@@ -13,18 +13,23 @@
  */
 
 import type { ErrorView, NextAction } from './errors.ts';
+import type { RestStream } from './rest.ts';
 import type { Column, Value } from './types.ts';
 
 /** How the rows of a stream land. `history` is not served yet. */
 export type Mode = 'merge' | 'append' | 'replace';
 
-/** A stream as somebody declares it (contract §3). Exactly one of `table` and `query`. */
+/** A stream as somebody declares it (contract §3). Exactly one of `table`, `query` and `path`. */
 export interface Stream {
   readonly name: string;
   /** `schema.table`, quoted as in SQL where a part holds dots, spaces or upper case. */
   readonly table?: string;
   /** One SELECT, without a semicolon. */
   readonly query?: string;
+  /** Below the API's `base_url`: `/v1/orders`. */
+  readonly path?: string;
+  /** How an API is asked and what its answer means; only beside `path`. */
+  readonly rest?: RestStream;
   readonly mode?: Mode;
   readonly cursor?: string;
   readonly primary_key?: readonly string[];
@@ -48,6 +53,11 @@ export interface ResolvedStream {
   readonly cursor: string | null;
   /** Whether rows that disappeared are to be looked for. */
   readonly detectDeletes: boolean;
+  /**
+   * The columns are what was seen so far: batches may bring more, or wider ones (`Batch.columns`), and a column that is
+   * not among them is not gone. What has landed before is kept as it is until then.
+   */
+  readonly columnsGrow?: boolean;
   /** What was chosen for the user and why, and what to watch: sentences. */
   readonly notes: readonly string[];
 }
@@ -68,9 +78,12 @@ export interface Batch {
   readonly cursor: Cursor;
   /**
    * For `append` only: the rows from this index on may be read again, by a later run or after a crash, and
-   * must be recognised then. `reset`: forget what was to be recognised before this batch.
+   * must be recognised then. `reset`: forget what was to be recognised before this batch. `complete`: this reading has
+   * met everything that could come again; what earlier ones remembered and it did not meet is forgotten.
    */
-  readonly overlap?: { readonly from: number; readonly reset: boolean };
+  readonly overlap?: { readonly from: number; readonly reset: boolean; readonly complete?: boolean };
+  /** From this batch on the stream has these columns: those before, perhaps wider, and new ones behind. Laid out anew in the same transaction. */
+  readonly columns?: readonly Column[];
   /** Rows that were read before the position and that the source itself does not pass on. Stored in the same transaction. */
   readonly rejects?: readonly Reject[];
 }
@@ -187,13 +200,19 @@ export interface CursorCandidate {
   readonly risks: readonly string[];
 }
 
-export type StreamKind = 'table' | 'view' | 'materialized_view' | 'partitioned_table' | 'foreign_table';
+export type StreamKind =
+  | 'table'
+  | 'view'
+  | 'materialized_view'
+  | 'partitioned_table'
+  | 'foreign_table'
+  | 'endpoint';
 
 /** One thing that could become a stream, as `discover_streams` shows it. */
 export interface StreamInfo {
   /** A valid stream name made from the table's. */
   readonly name: string;
-  /** What to write into `Stream.table`. */
+  /** What to write into `Stream.table`, or into `Stream.path` for an API. */
   readonly table: string;
   readonly kind: StreamKind;
   readonly columns: readonly {

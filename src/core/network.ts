@@ -7,22 +7,20 @@ import { MillraceError } from './errors.ts';
  * `host_not_allowed`; call it with the name, and again with the address the name resolved to.
  */
 export function createHostRules(allow: readonly string[]): (host: string, port: number) => void {
-  const networks = new BlockList();
-  const names: { readonly name: string; readonly port: number | null }[] = [];
-  for (const entry of allow) {
-    const [address, bits] = entry.split('/');
-    if (bits !== undefined && address !== undefined && isIP(address) !== 0)
-      networks.addSubnet(address, Number(bits), family(address));
-    else names.push(splitPort(entry.toLowerCase()));
-  }
-
+  const assertAllowed = createAllowRule(allow);
   return (host, port) => {
-    const name = host.toLowerCase().replace(/^\[|\]$/g, '');
+    const name = bare(host);
     if (isIP(name) !== 0 && linkLocal.check(name, family(name)))
       throw refused(host, port, 'Link-local addresses are never reached.');
-    if (allow.length === 0) return;
-    if (isIP(name) !== 0 && networks.check(name, family(name))) return;
-    if (names.some((rule) => (rule.port === null || rule.port === port) && matches(rule.name, name))) return;
+    assertAllowed(host, port);
+  };
+}
+
+/** Only what `network.allow` says: throws `host_not_allowed` for a host that it leaves out; none: every host. */
+export function createAllowRule(allow: readonly string[]): (host: string, port: number) => void {
+  const isAllowed = createHostMatcher(allow);
+  return (host, port) => {
+    if (allow.length === 0 || isAllowed(host, port)) return;
     throw refused(
       host,
       port,
@@ -31,9 +29,31 @@ export function createHostRules(allow: readonly string[]): (host: string, port: 
   };
 }
 
+/** Whether one of the entries names the host: as `host`, `host:port`, `*.domain`, or, for an address, by CIDR. */
+export function createHostMatcher(entries: readonly string[]): (host: string, port: number) => boolean {
+  const networks = new BlockList();
+  const names: { readonly name: string; readonly port: number | null }[] = [];
+  for (const entry of entries) {
+    const [address, bits] = entry.split('/');
+    if (bits !== undefined && address !== undefined && isIP(address) !== 0)
+      networks.addSubnet(address, Number(bits), family(address));
+    else names.push(splitPort(entry.toLowerCase()));
+  }
+  return (host, port) => {
+    const name = bare(host);
+    if (isIP(name) !== 0 && networks.check(name, family(name))) return true;
+    return names.some((rule) => (rule.port === null || rule.port === port) && matches(rule.name, name));
+  };
+}
+
 const linkLocal = new BlockList();
 linkLocal.addSubnet('169.254.0.0', 16, 'ipv4');
 linkLocal.addSubnet('fe80::', 10, 'ipv6');
+
+/** Lower case, an IPv6 address without its brackets. */
+function bare(host: string): string {
+  return host.toLowerCase().replace(/^\[|\]$/g, '');
+}
 
 function family(address: string): 'ipv4' | 'ipv6' {
   return isIP(address) === 6 ? 'ipv6' : 'ipv4';

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import type { Stream } from './model.ts';
+import { pathSchema, restStreamSchema } from './rest-schema.ts';
 
 const NAME = /^[a-z][a-z0-9_]{0,47}$/;
 const nameMessage = 'lower-case letters, digits and "_", beginning with a letter, at most 48 characters';
@@ -20,6 +21,8 @@ export const streamSchema = z
       ),
     table: z.string().min(1).max(300).optional(),
     query: z.string().min(1).max(20_000).optional(),
+    path: pathSchema.optional(),
+    rest: restStreamSchema.optional(),
     mode: z.enum(['merge', 'append', 'replace']).optional(),
     cursor: columnName.optional(),
     primary_key: z.array(columnName).min(1).max(32).optional(),
@@ -38,8 +41,27 @@ export const streamSchema = z
     where: z.string().min(1).max(4_000).optional(),
     deletes: z.enum(['detect', 'ignore']).optional(),
   })
-  .refine((stream) => (stream.table === undefined) !== (stream.query === undefined), {
-    message: 'a stream has either "table" or "query"',
+  .refine(
+    (stream) => [stream.table, stream.query, stream.path].filter((one) => one !== undefined).length === 1,
+    { message: 'a stream has one of "table", "query" and "path"' },
+  )
+  .superRefine((stream, context) => {
+    if (stream.path === undefined && stream.rest !== undefined)
+      context.addIssue({ code: 'custom', path: ['rest'], message: 'belongs to a stream with a "path"' });
+    if (stream.path !== undefined && stream.where !== undefined) {
+      const message = 'is a condition in SQL; an API filters by "rest.params"';
+      context.addIssue({ code: 'custom', path: ['where'], message });
+    }
+    const placed = stream.path?.includes(`{${stream.rest?.parent?.param ?? ''}}`) ?? false;
+    const holes = stream.path?.match(/\{[^{}]*\}/g) ?? [];
+    if (holes.length > (placed ? 1 : 0)) {
+      const message = `${holes.join(', ')} stands in the path: declare "rest.parent" with the stream and field that fill it, or write the value`;
+      context.addIssue({ code: 'custom', path: ['path'], message });
+    }
+    if (stream.rest?.parent?.in === 'path' && !placed) {
+      const message = `"{${stream.rest.parent.param}}" does not stand in the path`;
+      context.addIssue({ code: 'custom', path: ['rest', 'parent', 'param'], message });
+    }
   }) as unknown as z.ZodType<Stream>;
 
 /** The Connector of the contract; `streams` may be left out while looking around. */

@@ -1,5 +1,5 @@
 import type { Batch, Counts, Cursor, ResolvedStream } from '../core/model.ts';
-import type { Value } from '../core/types.ts';
+import type { Column, Value } from '../core/types.ts';
 
 /** Where rows land and cursors are kept. One handle belongs to one thread. */
 export interface Destination extends AsyncDisposable {
@@ -28,6 +28,8 @@ export interface Committed {
   /** Rows the destination now holds because of this batch: unchanged re-reads count nothing. */
   readonly written: number;
   readonly rejects: number;
+  /** What the batch's columns changed on the landed table, as sentences. */
+  readonly changes?: readonly string[];
 }
 
 export interface Writer extends AsyncDisposable {
@@ -37,6 +39,8 @@ export interface Writer extends AsyncDisposable {
   readonly counts: Counts;
   /** What was changed on the landed table, as sentences. */
   readonly changes: readonly string[];
+  /** The columns that batches come in until one brings others: the stream's, or of one that grows those that have landed. */
+  readonly columns: readonly Column[];
   /** Rows go to a table built aside: asked for, or because the definition has changed. */
   readonly rebuilding: boolean;
   /** Rows of the stream were kept aside, by this run or an earlier one: its table may hold fewer than the source. */

@@ -41,11 +41,12 @@ async function carryOut(call: LandingCall): Promise<unknown> {
       await writer?.[Symbol.asyncDispose]();
       failure = undefined;
       writer = await destination.writer(call.request);
-      const { cursor, counts, changes, rebuilding, replacesOtherDefinition, hasRejects } = writer;
+      const { cursor, counts, changes, columns, rebuilding, replacesOtherDefinition, hasRejects } = writer;
       return {
         cursor,
         counts,
-        changes,
+        changes: [...changes],
+        columns,
         rebuilding,
         replacesOtherDefinition,
         hasRejects,

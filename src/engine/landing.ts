@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type ErrorView, MillraceError } from '../core/errors.ts';
 import type { Batch, Counts, Cursor } from '../core/model.ts';
-import type { Value } from '../core/types.ts';
+import type { Column, Value } from '../core/types.ts';
 import type { Committed, WriterRequest } from '../destinations/destination.ts';
 
 /**
@@ -20,6 +20,10 @@ export interface LandingWriter {
   readonly cursor: Cursor | null;
   readonly before: Counts;
   readonly changes: readonly string[];
+  /** What batches have changed on the landed table since, as sentences. */
+  readonly grown: readonly string[];
+  /** As of `Writer.columns`. */
+  readonly columns: readonly Column[];
   readonly rebuilding: boolean;
   readonly replacesOtherDefinition: boolean;
   /** Rows of the stream stand aside, as far as batches have been committed. */
@@ -69,6 +73,7 @@ export interface OpenedWriter {
   readonly cursor: Cursor | null;
   readonly counts: Counts;
   readonly changes: readonly string[];
+  readonly columns: readonly Column[];
   readonly rebuilding: boolean;
   readonly replacesOtherDefinition: boolean;
   readonly hasRejects: boolean;
@@ -126,6 +131,7 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
   let rejects = 0;
   let batches = 0;
   let bytes = 0;
+  const grown: string[] = [];
   let failure: unknown;
   let wake: (() => void) | undefined;
 
@@ -148,6 +154,8 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
     cursor: opened.cursor,
     before: opened.counts,
     changes: opened.changes,
+    grown,
+    columns: opened.columns,
     rebuilding: opened.rebuilding,
     replacesOtherDefinition: opened.replacesOtherDefinition,
     get written() {
@@ -167,6 +175,7 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
         (committed) => {
           written += committed.written;
           rejects += committed.rejects;
+          grown.push(...(committed.changes ?? []));
           settled(batch);
         },
         (error: unknown) => {

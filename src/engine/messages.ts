@@ -1,5 +1,6 @@
 /** What passes between the main thread and the thread a job lives in. Plain data only: it is structured-cloned. */
 
+import type { NetworkRules } from '../connectors/connector.ts';
 import type { ErrorView } from '../core/errors.ts';
 import type {
   CheckReport,
@@ -12,14 +13,17 @@ import type {
   StreamResult,
 } from '../core/model.ts';
 import type { Value } from '../core/types.ts';
+import type { FromHost, ToHost } from './host-calls.ts';
 
 /** How to open a connector. `config` is in clear: it lives in this process's memory and nowhere else. */
 export interface SourceSpec {
   readonly connector: string;
   readonly type: string;
   readonly config: Readonly<Record<string, unknown>>;
-  /** `network.allow`; empty: anywhere. */
-  readonly allow: readonly string[];
+  /** All streams of the connector: one may be asked about by rows of another. */
+  readonly declared: readonly Stream[];
+  /** `millrace.network`. */
+  readonly network: NetworkRules;
 }
 
 export interface SyncJob {
@@ -55,6 +59,8 @@ export interface Answers {
   readonly preview: {
     readonly stream: ResolvedStream;
     readonly rows: readonly (readonly Value[])[];
+    /** What the source says of a look at it, besides what the stream's notes say of every run. */
+    readonly remarks: readonly string[];
     readonly ddl: string;
     readonly table: string;
   };
@@ -62,12 +68,15 @@ export interface Answers {
 
 export type ToThread =
   | { readonly type: 'start'; readonly job: Job }
-  | { readonly type: 'cancel'; readonly error: ErrorView };
+  | { readonly type: 'cancel'; readonly error: ErrorView }
+  | { readonly type: 'host'; readonly answer: FromHost };
 
 export type FromThread =
   | { readonly type: 'progress'; readonly streams: readonly StreamResult[] }
   | { readonly type: 'log'; readonly level: LogLine['level']; readonly message: string }
   /** An error nobody classified, with its stack: for the log of this program only. */
   | { readonly type: 'fault'; readonly detail: string }
+  /** The job asks something of the program around it. */
+  | { readonly type: 'host'; readonly message: ToHost }
   | { readonly type: 'done'; readonly value: unknown }
   | { readonly type: 'failed'; readonly error: ErrorView };

@@ -1,6 +1,7 @@
 import type { Reading, Source } from '../connectors/connector.ts';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
 import type { ResolvedStream, Stream, StreamResult } from '../core/model.ts';
+import type { RestStream } from '../core/rest.ts';
 import type { Landing, LandingWriter } from './landing.ts';
 
 /** What moving one stream once needs to know. */
@@ -61,8 +62,10 @@ export async function syncStream(
     });
     const { rebuilding } = writer;
     progress.begin(writer);
+    // Of a stream that grows, the source goes on from the columns that have landed.
+    const landed = stream.columnsGrow === true ? { ...stream, columns: writer.columns } : stream;
     await using reading = await progress.stage('connect', () =>
-      tools.source.read(stream, writer?.cursor ?? null, signal),
+      tools.source.read(landed, writer?.cursor ?? null, signal),
     );
     progress.set({ guard: reading.guard });
     progress.warn(reading.warnings);
@@ -74,6 +77,7 @@ export async function syncStream(
     } finally {
       // Also of a reading that failed: its batches have landed.
       progress.warn(reading.noticed?.() ?? []);
+      progress.warn(bounded(writer.grown));
     }
     if (!rebuilding && stream.detectDeletes) {
       await progress.stage('deletes', () =>
@@ -101,9 +105,17 @@ export async function syncStream(
   }
 }
 
+/** A field of a million names must not make a million sentences. */
+function bounded(changes: readonly string[]): readonly string[] {
+  const most = 20;
+  return changes.length <= most
+    ? changes
+    : [...changes.slice(0, most), `${changes.length - most} more changes of columns`];
+}
+
 /** A position belongs to what was asked of the source: another table, filter, key or cursor makes it mean nothing. */
 function definitionOf(stream: ResolvedStream, source: string): string {
-  const { table, query, where } = stream.declared;
+  const { table, query, where, path, rest } = stream.declared;
   return JSON.stringify([
     source,
     table ?? null,
@@ -112,7 +124,22 @@ function definitionOf(stream: ResolvedStream, source: string): string {
     stream.cursor,
     stream.primaryKey,
     stream.mode,
+    ...(path === undefined ? [] : [path, askedFor(rest ?? {})]),
   ]);
+}
+
+/** The parts of a declaration that decide which records an API answers with and what becomes of them; not how it is paged. */
+function askedFor(rest: RestStream): RestStream {
+  const {
+    pagination: _p,
+    responses: _r,
+    max_pages: _m,
+    repeatable: _a,
+    headers: _h,
+    window: _w,
+    ...decides
+  } = rest;
+  return decides;
 }
 
 interface Moved {

@@ -1,5 +1,7 @@
 import { Worker } from 'node:worker_threads';
+import type { HostServices } from '../connectors/connector.ts';
 import { MillraceError } from '../core/errors.ts';
+import { serveHost } from './host-calls.ts';
 import type { FromThread, Job, ToThread } from './messages.ts';
 
 /** Threads that jobs live in, so that the main thread never touches a row and answers at once. */
@@ -27,8 +29,15 @@ const idleMs = 60_000;
  */
 const resourceLimits = { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 1024 };
 
-/** Threads for jobs; at most `idle` of them are kept warm for the next one. */
-export function createThreads(options: { readonly idle: number }): Threads {
+export interface ThreadsOptions {
+  /** So many threads are kept warm for the next job. */
+  readonly idle: number;
+  /** What the program does for the jobs of a connector. */
+  readonly hostFor: (connector: string) => HostServices;
+}
+
+/** Threads for jobs. */
+export function createThreads(options: ThreadsOptions): Threads {
   const idle: Thread[] = [];
   const busy = new Set<Thread>();
 
@@ -44,7 +53,11 @@ export function createThreads(options: { readonly idle: number }): Threads {
       const thread = take();
       busy.add(thread);
       try {
-        const value = await thread.run(job, listener, signal);
+        const value = await thread.run(
+          job,
+          { listener, host: options.hostFor(job.source.connector) },
+          signal,
+        );
         if (idle.length < options.idle && thread.alive) {
           idle.push(thread);
           thread.rest();
@@ -68,10 +81,15 @@ export function createThreads(options: { readonly idle: number }): Threads {
 
 interface Thread {
   readonly alive: boolean;
-  run(job: Job, listener: Listener, signal: AbortSignal): Promise<unknown>;
+  run(job: Job, around: Surroundings, signal: AbortSignal): Promise<unknown>;
   /** Lets the process exit while the thread waits, and ends it when nobody needed it for a while. */
   rest(): void;
   end(): Promise<void>;
+}
+
+interface Surroundings {
+  readonly listener: Listener;
+  readonly host: HostServices;
 }
 
 function createThread(): Thread {
@@ -97,10 +115,11 @@ function createThread(): Thread {
     get alive() {
       return alive;
     },
-    run(job, listener, signal) {
+    run(job, { listener, host }, signal) {
       clearTimeout(timer);
       worker.ref();
       const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+      const desk = serveHost(host, (answer) => send(worker, { type: 'host', answer }));
       let grace: NodeJS.Timeout | undefined;
       const cancel = (): void => {
         const error = cancellation(signal);
@@ -113,10 +132,15 @@ function createThread(): Thread {
       };
       const finish = (): void => {
         settle = undefined;
+        desk[Symbol.dispose]();
         clearTimeout(grace);
         signal.removeEventListener('abort', cancel);
       };
       settle = (message) => {
+        if (message.type === 'host') {
+          desk.hear(message.message);
+          return;
+        }
         listener.onMessage?.(message);
         if (message.type === 'done') {
           finish();

@@ -6,22 +6,28 @@ import { findConnectorType } from '../connectors/index.ts';
 import { asMillraceError, type ErrorCode, faultOf, MillraceError } from '../core/errors.ts';
 import type { StreamResult } from '../core/model.ts';
 import { createHostRules } from '../core/network.ts';
+import { validate } from '../core/validate.ts';
 import { describeTable } from '../destinations/index.ts';
+import { hostOf, type RemoteHost } from './host-calls.ts';
 import { createLanding, type Landing } from './landing.ts';
 import type { Answers, FromThread, Job, ProbeJob, SourceSpec, SyncJob, ToThread } from './messages.ts';
 import { syncStream } from './sync.ts';
 
 /** Begun with this thread, whatever its first job is: starting two threads one after the other would cost a sync 80 ms. */
 const landing = createLanding((detail) => post({ type: 'fault', detail }));
+let host: RemoteHost | undefined;
 let stop: AbortController | undefined;
 
 parentPort?.on('message', (message: ToThread) => {
   if (message.type === 'cancel') stop?.abort(MillraceError.fromView(message.error));
+  else if (message.type === 'host') host?.hear(message.answer);
   else void carryOut(message.job);
 });
 
 async function carryOut(job: Job): Promise<void> {
   stop = new AbortController();
+  using services = hostOf((message) => post({ type: 'host', message }));
+  host = services;
   try {
     const value = job.kind === 'sync' ? await sync(job, stop.signal) : await probe(job, stop.signal);
     post({ type: 'done', value });
@@ -69,7 +75,9 @@ async function syncAll(
   );
   const shown = throttle(() => post({ type: 'progress', streams: results }));
   const type = findConnectorType(job.source.type);
-  const sourceDefinition = type.definition(type.config.parse(job.source.config));
+  const sourceDefinition = type.definition(
+    validate(type.config, job.source.config, `The ${job.source.type} config`),
+  );
   const tools = {
     ...parts,
     showCursor: type.showCursor,
@@ -144,7 +152,8 @@ async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof 
     case 'preview': {
       const stream = await source.resolve(question.stream, signal);
       const rows = await source.preview(stream, question.limit, signal);
-      return { stream, rows, ...describeTable(job.source.connector, stream) };
+      const remarks = source.remarks?.(stream) ?? [];
+      return { stream, rows, remarks, ...describeTable(job.source.connector, stream) };
     }
     default:
       throw question satisfies never;
@@ -153,8 +162,13 @@ async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof 
 
 async function openSource(spec: SourceSpec): Promise<Source> {
   const type = findConnectorType(spec.type);
-  const config = type.config.parse(spec.config);
-  return await type.open(config, { assertHost: createHostRules(spec.allow) } satisfies OpenOptions);
+  const config = validate(type.config, spec.config, `The ${spec.type} config`);
+  return await type.open(config, {
+    streams: spec.declared,
+    assertHost: createHostRules(spec.network.allow),
+    network: spec.network,
+    ...(host === undefined ? {} : { host }),
+  } satisfies OpenOptions);
 }
 
 const showEveryMs = 200;

@@ -4,7 +4,7 @@
  */
 export function instructions(readOnly: boolean): string {
   return [
-    'Millrace copies tables from a database into one local SQLite file and answers questions from it.',
+    'Millrace copies tables of databases and records of REST APIs into one local SQLite file and answers questions from it.',
     readOnly
       ? 'This server is read-only: it looks, tests and queries; nothing can be registered, changed or synced.'
       : 'Order of work: list_connector_types → register_connector → test_connector → discover_streams → preview_stream → update_connector (add_streams) → sync_connector → describe_data → query_data. Sync again whenever newer rows are wanted: only what changed is read.',

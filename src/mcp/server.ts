@@ -16,6 +16,7 @@ import { instructions } from './instructions.ts';
 import { inputJsonSchema, type JsonSchema, outputJsonSchema } from './json-schema.ts';
 import { createProgress } from './progress.ts';
 import { failure, success } from './reply.ts';
+import { serveResources } from './resources.ts';
 import type { CallContext, Effects, Tool } from './tool.ts';
 import { tools } from './tools/index.ts';
 
@@ -35,6 +36,7 @@ export interface Logger {
 
 /** The list changes only with the program, so a client may keep it for as long as it likes; an hour is plenty. */
 const listTtlMs = 60 * 60 * 1_000;
+const listHint = { ttlMs: listTtlMs, cacheScope: 'public' } as const;
 
 /**
  * The MCP server: cheap to build (over HTTP one is built per request), all state behind the services. The handlers
@@ -45,7 +47,7 @@ export function createMcpServer(options: McpOptions): McpServer {
     { name: 'millrace', title: 'Millrace', version: options.version },
     {
       instructions: instructions(options.readOnly),
-      cacheHints: { 'tools/list': { ttlMs: listTtlMs, cacheScope: 'public' } },
+      cacheHints: { 'tools/list': listHint, 'resources/list': listHint, 'resources/read': listHint },
     },
   );
   server.server.registerCapabilities({ tools: {} });
@@ -55,6 +57,7 @@ export function createMcpServer(options: McpOptions): McpServer {
     const { name, arguments: args } = request.params;
     return callTool(options, { name, args }, callContext(context, client));
   });
+  serveResources(server, options.services);
   return server;
 }
 

@@ -102,9 +102,14 @@ export const columnView = z.object({ name: z.string(), type: z.string(), source_
 
 /** A column's exact description is in the connector's type; this is what a stream takes. */
 export const streamArgument = z.strictObject({
-  name: z.string().max(63).describe('e.g. "orders"; lands as <connector>__<name>'),
+  name: z.string().max(63).describe('e.g. "orders": table <connector>__orders'),
   table: z.string().max(300).optional().describe('e.g. "public.orders"; this or query'),
   query: z.string().max(20_000).optional().describe('One SELECT, no semicolon'),
+  path: z.string().max(2_000).optional().describe('Of an API instead, e.g. "/v1/orders"'),
+  rest: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe('How the API is asked: see list_connector_types {"type":"rest_api"}'),
   mode: z.enum(['merge', 'append', 'replace']).optional().describe('Chosen for you when absent'),
   cursor: z.string().max(255).optional().describe('Column that grows with every change, e.g. "updated_at"'),
   primary_key: z.array(z.string().max(255)).max(32).optional().describe('e.g. ["id"]'),
@@ -116,8 +121,8 @@ export const streamArgument = z.strictObject({
     .record(z.string(), z.unknown())
     .optional()
     .describe('include or exclude, e.g. {"exclude":["notes"]}'),
-  where: z.string().max(4_000).optional().describe('SQL condition at the source, e.g. "region = \'EU\'"'),
-  deletes: z.enum(['detect', 'ignore']).optional().describe('Look for rows deleted at the source'),
+  where: z.string().max(4_000).optional().describe('SQL condition, e.g. "region = \'EU\'"'),
+  deletes: z.enum(['detect', 'ignore']).optional().describe('Look for deleted rows'),
 });
 
 /** Streams where the shape stands in register_connector already. */

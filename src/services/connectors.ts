@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError, type NextAction } from '../core/errors.ts';
 import type { CheckReport, Connector, Stream } from '../core/model.ts';
@@ -7,8 +6,10 @@ import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
 import { ask, assertWritable, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
+import { assertSecretsBound, assertStreamsFit } from './fit.ts';
 import { healthOf } from './health.ts';
 import type { ConnectorService } from './services.ts';
+import { guideViews, typeViews } from './types.ts';
 
 /** Registering, changing, looking at and deleting connectors. */
 export function createConnectorService(context: Context): ConnectorService {
@@ -21,18 +22,8 @@ export function createConnectorService(context: Context): ConnectorService {
   };
 
   return {
-    types(type) {
-      const chosen = type === undefined ? connectorTypes : [findConnectorType(type)];
-      return chosen.map((one) => ({
-        type: one.type,
-        title: one.title,
-        description: one.description,
-        config_schema: z.toJSONSchema(one.config, { io: 'input', unrepresentable: 'any' }) as Record<
-          string,
-          unknown
-        >,
-      }));
-    },
+    types: typeViews,
+    guides: guideViews,
 
     async register(input, caller, signal) {
       assertWritable(context);
@@ -41,6 +32,7 @@ export function createConnectorService(context: Context): ConnectorService {
       const earlier = earlierStream(given);
       const streams = earlier === null ? given.streams : [...given.streams, earlier];
       assertStreamNames(streams);
+      assertStreamsFit(type, streams);
       await assertFree(context, given.name);
       validate(type.config, given.config, `The ${type.type} config`);
       const sealed = await context.secrets.seal(given.name, given.config, type.secrets);
@@ -118,8 +110,11 @@ export function createConnectorService(context: Context): ConnectorService {
           ? before.config
           : context.secrets.unmask(mergeConfig(before.config, change.config), before.config, type.secrets);
       validate(type.config, merged, `The ${type.type} config`);
+      if (change.config !== undefined)
+        assertSecretsBound(type, { before: before.config, after: merged, given: change.config });
       const streams = changedStreams(before.streams, change);
       assertStreamNames(streams);
+      assertStreamsFit(type, streams);
       const sealed =
         change.config === undefined
           ? { config: before.config, sealed: [], fields: [], warnings: [] }
@@ -269,15 +264,28 @@ function afterRegistering(connector: Connector, report: CheckReport | undefined)
       },
     ];
   }
-  return connector.streams.length === 0
-    ? [
-        {
-          tool: 'discover_streams',
-          arguments: { connector: connector.name },
-          why: 'shows tables with suggested streams',
-        },
-      ]
-    : [{ tool: 'sync_connector', arguments: { connector: connector.name }, why: 'brings the rows here' }];
+  if (connector.streams.length > 0)
+    return [
+      { tool: 'sync_connector', arguments: { connector: connector.name }, why: 'brings the rows here' },
+    ];
+  const { type } = connector;
+  const isMute =
+    (findConnectorType(type).streamsBy?.includes('path') ?? false) && !('openapi' in connector.config);
+  if (isMute)
+    return [
+      {
+        tool: 'list_connector_types',
+        arguments: { type },
+        why: 'has examples of streams by path; look at one with preview_stream, add it with update_connector',
+      },
+    ];
+  return [
+    {
+      tool: 'discover_streams',
+      arguments: { connector: connector.name },
+      why: 'shows what there is, with suggested streams',
+    },
+  ];
 }
 
 /** Fields given replace fields kept; null removes one. */

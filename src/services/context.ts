@@ -1,3 +1,4 @@
+import type { NetworkRules } from '../connectors/connector.ts';
 import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError } from '../core/errors.ts';
 import type { Connector } from '../core/model.ts';
@@ -26,7 +27,7 @@ export interface Context {
 export interface Settings {
   readonly readOnly: boolean;
   readonly dataDir: string;
-  readonly allow: readonly string[];
+  readonly network: NetworkRules;
   readonly query: { readonly timeoutMs: number; readonly maxRows: number; readonly maxBytes: number };
 }
 
@@ -49,7 +50,13 @@ export async function sourceSpec(
 ): Promise<SourceSpec> {
   const type = findConnectorType(connector.type);
   const config = await context.secrets.reveal(connector.name, connector.config, type.secrets);
-  return { connector: connector.name, type: connector.type, config, allow: context.settings.allow };
+  return {
+    connector: connector.name,
+    type: connector.type,
+    config,
+    declared: connector.streams,
+    network: context.settings.network,
+  };
 }
 
 /** Clients end calls near 60 s, and then nobody hears the hint (anthropics/claude-code#22542). */

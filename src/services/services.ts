@@ -38,6 +38,21 @@ export interface ConnectorTypeView {
   readonly description: string;
   /** JSON Schema of `config`. */
   readonly config_schema: Readonly<Record<string, unknown>>;
+  /** JSON Schema of a stream. This and `examples` only where one type was asked for: they are long. */
+  readonly stream_schema?: Readonly<Record<string, unknown>>;
+  /** Complete arguments of register_connector. */
+  readonly examples?: readonly {
+    readonly shows: string;
+    readonly connector: Readonly<Record<string, unknown>>;
+  }[];
+}
+
+/** A text on how to do something, served as `millrace://guides/<topic>`. */
+export interface GuideView {
+  readonly topic: string;
+  readonly title: string;
+  /** Markdown. */
+  readonly text: string;
 }
 
 export interface ConnectorSummary {
@@ -86,6 +101,7 @@ export interface Deletion {
 /** Inputs come from outside and are validated here, whatever the caller checked. */
 export interface ConnectorService {
   types(type?: string): readonly ConnectorTypeView[];
+  guides(): readonly GuideView[];
   /** Input: a Connector of the contract, earlier shapes included, plus `test`. Literal secrets are sealed and warned about. */
   register(input: unknown, caller: Caller, signal: AbortSignal): Promise<Registered>;
   list(filter: {

@@ -1,3 +1,4 @@
+import { findConnectorType } from '../connectors/index.ts';
 import { MillraceError } from '../core/errors.ts';
 import type { Connector, Stream } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
@@ -5,6 +6,7 @@ import { streamSchema } from '../core/schema.ts';
 import type { Value } from '../core/types.ts';
 import { validate } from '../core/validate.ts';
 import { ask, type Context } from './context.ts';
+import { assertStreamsFit } from './fit.ts';
 import type { Preview, StreamService } from './services.ts';
 
 /** A previewed cell shows at most this many characters: it is a look, not a transfer. */
@@ -26,6 +28,8 @@ export function createStreamService(context: Context): StreamService {
     async preview(request, signal) {
       const connector = await context.connectors.get(request.connector);
       const stream = streamOf(connector, request.stream);
+      const others = connector.streams.filter(({ name }) => name !== stream.name);
+      assertStreamsFit(findConnectorType(connector.type), [...others, stream]);
       const answer = await ask(
         context,
         { connector, question: { ask: 'preview', stream, limit: request.limit ?? 5 } },
@@ -39,7 +43,7 @@ export function createStreamService(context: Context): StreamService {
         })),
         rows: answer.rows.map((row) => row.map(shown)),
         would_write: { table: answer.table, mode: answer.stream.mode, ddl: answer.ddl },
-        warnings: answer.stream.notes,
+        warnings: [...answer.stream.notes, ...answer.remarks],
       } satisfies Preview;
     },
   };
@@ -53,7 +57,7 @@ function streamOf(connector: Connector, wanted: unknown): Stream {
     hint: `${suggestion(
       wanted,
       connector.streams.map((stream) => stream.name),
-    )} A stream that is not registered yet is given as an object: {"name": "orders", "table": "public.orders"}.`,
+    )} A stream that is not registered yet is given as an object: {"name": "orders", "table": "public.orders"}, or of an API {"name": "orders", "path": "/v1/orders"}.`,
     nextActions: [
       {
         tool: 'discover_streams',

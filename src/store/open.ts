@@ -8,6 +8,7 @@ import { connectorStore } from './connectors.ts';
 import type { Database } from './database.ts';
 import { sqliteDialect } from './driver.ts';
 import { asStoreError } from './failure.ts';
+import { leaseStore } from './leases.ts';
 import { MIGRATIONS } from './migrations.ts';
 import { runStore } from './runs.ts';
 import { secretStore } from './secrets.ts';
@@ -33,6 +34,7 @@ export async function openStore({ file, now, random }: StoreOptions): Promise<St
     secrets: secretStore(db, now),
     runs: runStore(db, { now, random }),
     audit: auditStore(db, now),
+    leases: leaseStore(db, now),
     problem: async () => {
       const found = String(sqlite.pragma('integrity_check(5)', { simple: true }));
       return found === 'ok' ? null : found;

@@ -50,14 +50,15 @@ export async function putSecret(db: Kysely<Database>, secret: SealedSecret, at: 
     .execute();
 }
 
-/** Removes every sealed value that belongs to a connector. */
+/** Removes every sealed value that belongs to a connector: its own, and what it kept while it worked. */
 export async function dropSecrets(db: Kysely<Database>, connector: string): Promise<void> {
-  const prefix = ownPrefix(connector);
-  await db
-    .deleteFrom('secrets')
-    .where('owner', '>=', prefix)
-    .where('owner', '<', afterPrefix(prefix))
-    .execute();
+  for (const prefix of [ownPrefix(connector), keptPrefix(connector)]) {
+    await db
+      .deleteFrom('secrets')
+      .where('owner', '>=', prefix)
+      .where('owner', '<', afterPrefix(prefix))
+      .execute();
+  }
 }
 
 /**
@@ -86,6 +87,11 @@ export async function dropUnusedSecrets(
 /** As the vault's `ownerOf` writes it; `test/unit/vault.test.ts` holds the two together. */
 function ownPrefix(connector: string): string {
   return `connector/${connector}/`;
+}
+
+/** As the vault's `keptOwner` writes it; `test/contract/rest-auth.test.ts` holds the two together. */
+function keptPrefix(connector: string): string {
+  return `kept/${connector}/`;
 }
 
 /** The first text after everything that begins with the prefix; owners are text without U+FFFF. */

@@ -16,6 +16,7 @@ export interface Store extends AsyncDisposable {
   readonly secrets: SecretStore;
   readonly runs: RunStore;
   readonly audit: AuditStore;
+  readonly leases: LeaseStore;
   /** What SQLite's own check finds wrong with the file; null when it is intact. Reads all of it. */
   problem(): Promise<string | null>;
   /** Bytes on disk, write-ahead log included. */
@@ -66,6 +67,22 @@ export interface SecretStore {
   remove(owner: string): Promise<boolean>;
   /** Which keys the stored values were sealed with, and how many values each. */
   keyIds(): Promise<readonly { readonly keyId: string; readonly secrets: number }[]>;
+}
+
+/** What one holder in all processes has for a while. Run claims are leases of their own, in `RunStore`. */
+export interface LeaseStore {
+  /** Null while somebody else holds it. Atomic across processes. */
+  acquire(name: string, holder: string, leaseMs: number): Promise<Lease | null>;
+  /** False when it is no longer ours. */
+  renew(lease: Lease, leaseMs: number): Promise<boolean>;
+  /** Nothing happens when it is no longer ours. */
+  release(lease: Lease): Promise<void>;
+}
+
+export interface Lease {
+  readonly name: string;
+  /** Grows with every holder. */
+  readonly epoch: number;
 }
 
 export interface RunRequest {

@@ -12,7 +12,7 @@ export interface SealedValues {
   keyIds(): Promise<readonly { readonly keyId: string; readonly secrets: number }[]>;
 }
 
-/** Seals and opens secrets. Owners are `secret/NAME` and `connector/<name>/<path>`. */
+/** Seals and opens secrets. Owners are `secret/NAME`, `connector/<name>/<path>`, `kept/<name>/<field>`. */
 export interface Vault {
   /** No reference may read a file in it. */
   readonly dataDir: string;
@@ -103,6 +103,7 @@ function noKey(needed: readonly string[]): MillraceError {
 
 function ownerName(owner: string): string {
   const [kind, name, ...path] = owner.split('/');
+  if (kind === 'kept') return `the tokens of connector "${name ?? ''}"`;
   return kind === 'secret' ? `\${secret:${name ?? ''}}` : `"${path.join('/')}" of connector "${name ?? ''}"`;
 }
 
@@ -110,5 +111,7 @@ function storeAgain(owner: string): string {
   const [kind, name, ...path] = owner.split('/');
   if (kind === 'secret')
     return `\`millrace secret set ${name ?? ''}\` stores it; it reads the value from the terminal or from stdin.`;
+  if (kind === 'kept')
+    return `connect "${name ?? ''}" anew: a person signs in at the API, and \`update_connector\` takes the new refresh token.`;
   return `give "${path.join('/')}" again with \`update_connector\` {"connector": "${name ?? ''}", "config": {…}}, best as a reference such as "\${secret:NAME}".`;
 }

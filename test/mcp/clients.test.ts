@@ -69,6 +69,14 @@ describe.each(conversations)('a $generation client about $kind', ({ generation, 
     expect((await client.listTools()).map((tool) => tool.name)).toEqual([...outputs.keys()]);
   });
 
+  test('reads the guides, and hears of one that is not there', async () => {
+    expect(await client.listResources()).toEqual(['millrace://guides/rest']);
+    const guide = await client.readResource('millrace://guides/rest');
+    expect(guide).toContain('# REST APIs');
+    expect(guide).toContain('oauth2_client_credentials');
+    await expect(client.readResource('millrace://guides/nothing')).rejects.toThrow();
+  });
+
   test('finds the type, registers and tests', async () => {
     const { types } = await ask<{ types: { type: string; config_schema: object }[] }>('list_connector_types');
     expect(types.map((known) => known.type)).toContain(type);

@@ -62,6 +62,10 @@ export interface MillraceClient extends AsyncDisposable {
     args?: Readonly<Record<string, unknown>>,
     options?: CallOptions,
   ): Promise<T>;
+  /** The addresses of all resources. */
+  listResources(): Promise<readonly string[]>;
+  /** A resource's text. */
+  readResource(uri: string): Promise<string>;
   /** Everything the server wrote to stderr so far. */
   stderr(): string;
   close(): Promise<void>;
@@ -102,6 +106,8 @@ export async function connectMillrace(options: ConnectOptions): Promise<Millrace
     protocolVersion: wired.protocolVersion() ?? '',
     instructions: wired.instructions() ?? '',
     listTools: wired.listTools,
+    listResources: wired.listResources,
+    readResource: wired.readResource,
     call,
     async must(name, given, callOptions) {
       const reply = await call(name, given, callOptions);
@@ -126,6 +132,8 @@ interface Wired {
   readonly stderr: NodeJS.EventEmitter | null;
   connect(): Promise<void>;
   listTools(): Promise<readonly ListedTool[]>;
+  listResources(): Promise<readonly string[]>;
+  readResource(uri: string): Promise<string>;
   call(
     params: { name: string; arguments: Record<string, unknown> },
     options: CallOptions,
@@ -143,6 +151,8 @@ function modern(server: Server): Wired {
     stderr: transport.stderr,
     connect: () => client.connect(transport),
     listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
+    listResources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
+    readResource: async (uri) => textOf((await client.readResource({ uri })).contents),
     call: (params, options) => client.callTool(params, requestOptions(options)),
     pid: () => transport.pid,
     protocolVersion: () => client.getNegotiatedProtocolVersion(),
@@ -165,6 +175,8 @@ function legacy(server: Server): Wired {
     stderr: transport.stderr,
     connect: () => client.connect(transport),
     listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
+    listResources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
+    readResource: async (uri) => textOf((await client.readResource({ uri })).contents),
     call: (params, options) => client.callTool(params, undefined, requestOptions(options)),
     pid: () => transport.pid,
     protocolVersion: () => negotiated,
@@ -185,6 +197,10 @@ function requestOptions(options: CallOptions): RequestOptions {
     ...(options.signal ? { signal: options.signal } : {}),
     ...(options.onProgress ? { onprogress: options.onProgress } : {}),
   };
+}
+
+function textOf(contents: readonly object[]): string {
+  return contents.map((part) => ('text' in part ? String(part.text) : '')).join('\n');
 }
 
 function replyOf(result: Readonly<Record<string, unknown>>): Reply {

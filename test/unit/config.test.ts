@@ -57,7 +57,7 @@ describe('loading', () => {
     expect(loadConfig(linux)).toEqual({
       dataDir: '/home/me/.local/share/millrace',
       runs: { concurrent: 2, attempts: 3, backoffMs: [1_000, 60_000], timeoutMs: 7_200_000 },
-      network: { allow: [] },
+      network: { allow: [], allowPrivateHttp: [] },
       secrets: { env: ['MILLRACE_*'], files: [], literals: 'accept' },
       query: { timeoutMs: 10_000, maxRows: 1_000, maxBytes: 25_000 },
       connectors: [],
@@ -135,7 +135,7 @@ describe('bad input', () => {
     expect(error.hint).toContain(near);
   });
 
-  test.each(['http', 'breaker', 'scheduler', 'runs.keepDays', 'network.allowPrivateHttp'])(
+  test.each(['http', 'breaker', 'scheduler', 'runs.keepDays'])(
     '%s is not served yet, and says so',
     (option) => {
       const [first = '', second] = option.split('.');

@@ -18,11 +18,14 @@ export interface ChoiceColumn {
 export interface ChoiceShape<C extends ChoiceColumn> {
   /** Null for a query. */
   readonly relation: { readonly schema: string; readonly name: string } | null;
+  /** What to call it where it is neither table nor query. */
+  readonly called?: string;
   readonly columns: readonly C[];
 }
 
 /** The stream's table or query in a sentence. */
 export function described(shape: ChoiceShape<ChoiceColumn>): string {
+  if (shape.called !== undefined) return plain(shape.called, 130);
   return shape.relation ? plain(`${shape.relation.schema}.${shape.relation.name}`, 130) : 'the query';
 }
 

@@ -45,7 +45,7 @@ export function createInserter(db: Database, { table, layout, columns, runId }: 
     return convert === null ? [] : [{ index, convert }];
   });
   const keyAt = layout.key.map((key) => landed.findIndex((column) => column.landedAs === key));
-  const many = Math.max(1, Math.floor(valuesPerStatement / width));
+  const many = Math.max(1, Math.floor(valuesPerStatement / Math.max(1, width)));
   const statements = prepare(db, {
     table,
     layout,
@@ -97,6 +97,10 @@ export function createInserter(db: Database, { table, layout, columns, runId }: 
   return {
     insert(given, rows) {
       const rejects: Reject[] = [];
+      if (width === 0) {
+        if (rows > 0) rejects.push({ row: '{}', reason: 'the stream has no columns' });
+        return { added: 0, changed: 0, rejects };
+      }
       let values = given;
       if (converters.length > 0) values = converted(given, width, converters);
       if (keyAt.length > 0) values = withoutNullKeys(values, { width, keyAt, columns, rejects });
@@ -117,7 +121,6 @@ export function createInserter(db: Database, { table, layout, columns, runId }: 
         changed += one.changed;
         rejects.push(...one.rejects);
       }
-      if (width === 0 && rows > 0) rejects.push({ row: '{}', reason: 'the stream has no columns' });
       return { added, changed, rejects };
     },
   };

@@ -1,9 +1,10 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Counts, Cursor } from '../../core/model.ts';
+import type { Column } from '../../core/types.ts';
 import type { WriterRequest } from '../destination.ts';
 import type { Database } from './driver.ts';
 import { buildName, createTable, freshLayout, type Layout, quote, tableName } from './layout.ts';
-import { adaptTable, assertFits, makeTable, type Prepared } from './table.ts';
+import { adaptTable, asColumns, assertFits, makeTable, type Prepared } from './table.ts';
 
 interface StateRow {
   readonly epoch: number;
@@ -122,18 +123,25 @@ function openBuild(
   assertFits(connector, stream, layout);
   const text = JSON.stringify(layout);
   const build = buildName(layout.table);
-  const resumed =
-    stream.mode === 'merge' &&
-    state?.build_run === runId &&
-    state.build_layout === text &&
-    hasTable(db, build);
-  if (resumed) return { layout, resumed };
+  const begun =
+    stream.mode === 'merge' && state?.build_run === runId && hasTable(db, build) ? state.build_layout : null;
+  if (begun === text) return { layout, resumed: true };
+  if (begun !== null && stream.columnsGrow === true) {
+    // It has grown since it was begun, and goes on as it is.
+    const grown = JSON.parse(begun) as Layout;
+    if (JSON.stringify(grown.key) === JSON.stringify(layout.key)) return { layout: grown, resumed: true };
+  }
   dropBuild(db, request);
   db.exec(createTable(layout, build));
   db.prepare(
     'UPDATE _millrace_cursors SET build_run = ?, build_layout = ? WHERE connector = ? AND stream = ?',
   ).run(runId, text, connector, stream.name);
-  return { layout, resumed };
+  return { layout, resumed: false };
+}
+
+/** The columns that batches of the stream come in at first. */
+export function columnsOf({ stream }: WriterRequest, layout: Layout): readonly Column[] {
+  return stream.columnsGrow === true ? asColumns(layout.columns) : stream.columns;
 }
 
 /** A build that no attempt of its run will finish any more takes space for nothing. */

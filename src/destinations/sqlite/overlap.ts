@@ -45,8 +45,8 @@ export function createOverlap(
   { connector, stream, columns, building }: OverlapOptions,
 ): Overlap {
   const part = building ? built : current;
-  const width = columns.length;
-  const hash = rowHasher(columns);
+  let hash = rowHasher(columns);
+  let width = columns.length;
   const own = 'connector = ? AND stream = ? AND part';
   const remember = db.prepare(
     'INSERT INTO _millrace_overlap (connector, stream, part, hash, n) VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1',
@@ -96,11 +96,19 @@ export function createOverlap(
   return {
     filter(batch) {
       const { overlap } = batch;
+      if (batch.columns !== undefined) {
+        hash = rowHasher(batch.columns.map((column) => column.name));
+        width = batch.columns.length;
+      }
       const from = overlap?.from ?? batch.rows;
       const keys = keysOf(batch, left > 0 ? 0 : from);
       const known = keys.map((key) => key !== null && recognise(key));
       // Only now: rows of this very batch may be among what is forgotten.
       if (overlap?.reset === true) forgetAll();
+      if (overlap?.complete === true && !building) {
+        forget.run(connector, stream, earlier);
+        left = 0;
+      }
       for (const key of keys.slice(from)) if (key !== null) remember.run(connector, stream, part, key);
       if (!known.includes(true)) return batch;
       const kept = batch.values.filter((_, at) => known[Math.floor(at / width)] !== true);

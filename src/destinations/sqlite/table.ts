@@ -2,7 +2,7 @@
 
 import { MillraceError } from '../../core/errors.ts';
 import type { ResolvedStream } from '../../core/model.ts';
-import type { LogicalType, Value } from '../../core/types.ts';
+import type { Column, LogicalType, Value } from '../../core/types.ts';
 import { type Database, defineFunction } from './driver.ts';
 import {
   createTable,
@@ -94,7 +94,7 @@ export function indexDeleted(db: Database, layout: Layout): void {
 
 /**
  * Brings the landed table up to the stream: new columns are added, a column whose new type its storage cannot hold
- * exactly is widened to TEXT, what is gone stays. Called inside a transaction. `key` is the landed key, by source name.
+ * exactly is widened, what is gone stays. Called inside a transaction. `key` is the landed key, by source name.
  */
 export function adaptTable(
   db: Database,
@@ -102,36 +102,45 @@ export function adaptTable(
   { stream, key }: { readonly stream: ResolvedStream; readonly key: readonly string[] },
 ): Prepared {
   const before = landedColumns(db, connector, stream.name);
-  const wanted = layoutOver(connector, stream, before);
   if (JSON.stringify(key) !== JSON.stringify(stream.mode === 'append' ? [] : stream.primaryKey))
     throw keyChanged(connector, stream, key);
+  // Of a stream that grows, a look has seen a part: what has landed says more.
+  const known = stream.columnsGrow === true ? { ...stream, columns: asColumns(before) } : stream;
+  return growTable(db, connector, { stream: known, before });
+}
+
+/** The same over the columns that a table has now; `build`: the table of that name, which nobody sees yet. */
+export function growTable(db: Database, connector: string, { stream, before, build }: GrowOptions): Prepared {
+  const wanted = layoutOver(connector, stream, before);
   assertFits(connector, stream, wanted);
-  const storageBefore = new Map(before.map((column) => [column.landedAs, column]));
+  const table = build ?? wanted.table;
+  const beforeByName = new Map(before.map((column) => [column.landedAs, column]));
   const columns = wanted.columns.map((column) => ({
     ...column,
-    storage: storageFor(storageBefore.get(column.landedAs), column),
+    storage: storageFor(db, table, { before: beforeByName.get(column.landedAs), now: column }),
   }));
   const layout = { ...wanted, columns };
-  const added = columns.filter((column) => !storageBefore.has(column.landedAs));
+  const added = columns.filter((column) => !beforeByName.has(column.landedAs));
   const widened = columns.filter(
     (column) =>
-      storageBefore.has(column.landedAs) && storageBefore.get(column.landedAs)?.storage !== column.storage,
+      beforeByName.has(column.landedAs) && beforeByName.get(column.landedAs)?.storage !== column.storage,
   );
   const gone = columns.filter(
-    (column) => column.dropped && storageBefore.get(column.landedAs)?.dropped === false,
+    (column) => column.dropped && beforeByName.get(column.landedAs)?.dropped === false,
   );
 
   const lost =
     widened.length > 0
       ? rewrite(db, layout, {
-          before: storageBefore,
+          table,
+          before: beforeByName,
           widened: new Set(widened.map((column) => column.landedAs)),
         })
       : [];
   if (widened.length === 0)
     for (const column of added)
-      db.exec(`ALTER TABLE ${quote(layout.table)} ADD COLUMN ${quote(column.landedAs)} ${column.storage}`);
-  if (JSON.stringify(columns) !== JSON.stringify(before))
+      db.exec(`ALTER TABLE ${quote(table)} ADD COLUMN ${quote(column.landedAs)} ${column.storage}`);
+  if (build === undefined && JSON.stringify(columns) !== JSON.stringify(before))
     rememberColumns(db, { connector, stream: stream.name }, columns);
   return {
     layout,
@@ -143,9 +152,9 @@ export function adaptTable(
       ...renamed(added),
       ...widened.map(
         (column) =>
-          `column "${column.name}" became ${column.sourceType} at the source and is widened to TEXT here`,
+          `column "${column.name}" became ${column.sourceType} at the source and is ${column.storage === 'TEXT' ? 'widened to TEXT' : column.storage} here`,
       ),
-      ...columns.flatMap((column) => retyped(storageBefore.get(column.landedAs), column)),
+      ...columns.flatMap((column) => retyped(beforeByName.get(column.landedAs), column)),
       ...gone.map(
         (column) => `column "${column.name}" is gone at the source; it stays here, empty in new rows`,
       ),
@@ -154,14 +163,48 @@ export function adaptTable(
   };
 }
 
+interface GrowOptions {
+  readonly stream: ResolvedStream;
+  readonly before: readonly LandedColumn[];
+  readonly build?: string | undefined;
+}
+
+/** Columns of a table as a source knows them; without those that are gone there. */
+export function asColumns(columns: readonly LandedColumn[]): readonly Column[] {
+  return columns
+    .filter((column) => !column.dropped)
+    .map(({ name, type, sourceType }) => ({ name, type, sourceType, nullable: true }));
+}
+
+interface ColumnChange {
+  readonly before: LandedColumn | undefined;
+  readonly now: LandedColumn;
+}
+
 /**
  * The storage a column has from now on. TEXT and BLOB columns hold everything exactly (SQLite keeps a blob in a TEXT
- * column as it is, and anything in a BLOB column); INTEGER and REAL columns would change what looks like a number.
+ * column as it is, and anything in a BLOB column); INTEGER and REAL columns would change what looks like a number. Where
+ * there is no value yet, or only integers that a double holds, nothing can be changed.
  */
-function storageFor(before: LandedColumn | undefined, now: LandedColumn): Storage {
+function storageFor(db: Database, table: string, { before, now }: ColumnChange): Storage {
   if (before === undefined || before.storage === now.storage || now.dropped)
     return before?.storage ?? now.storage;
+  if (holdsNothing(db, table, before)) return now.storage;
+  if (before.type === 'integer' && now.type === 'float' && before.storage === 'INTEGER')
+    return fitsDouble(db, table, before) ? 'REAL' : 'TEXT';
   return before.storage === 'INTEGER' || before.storage === 'REAL' ? 'TEXT' : before.storage;
+}
+
+function holdsNothing(db: Database, table: string, { landedAs }: LandedColumn): boolean {
+  return (
+    db.prepare(`SELECT 1 FROM ${quote(table)} WHERE ${quote(landedAs)} IS NOT NULL LIMIT 1`).get() ===
+    undefined
+  );
+}
+
+function fitsDouble(db: Database, table: string, { landedAs }: LandedColumn): boolean {
+  const outside = `${quote(landedAs)} NOT BETWEEN -9007199254740992 AND 9007199254740992`;
+  return db.prepare(`SELECT 1 FROM ${quote(table)} WHERE ${outside} LIMIT 1`).get() === undefined;
 }
 
 /** What to say of a column that keeps its storage although its type is another one now. */
@@ -173,23 +216,16 @@ function retyped(before: LandedColumn | undefined, now: LandedColumn): readonly 
   ];
 }
 
-/** The table again with other storage, its values as exact text. SQLite cannot change a column's type in place. */
-function rewrite(
-  db: Database,
-  layout: Layout,
-  {
-    before,
-    widened,
-  }: { readonly before: ReadonlyMap<string, LandedColumn>; readonly widened: ReadonlySet<string> },
-): readonly string[] {
-  const build = '_millrace_rewrite';
+/** The table again with other storage, its values exact. SQLite cannot change a column's type in place. */
+function rewrite(db: Database, layout: Layout, { table, before, widened }: Rewrite): readonly string[] {
+  const rewritten = '_millrace_rewrite';
   defineFunction(db, 'mr_exact_text', (value) => exactText(value) as string);
-  db.exec(createTable(layout, build));
+  db.exec(createTable(layout, rewritten));
   const ours = ['_mr_run', ...(layout.marksDeletions ? ['_mr_deleted_at'] : [])].map(quote);
   const kept = layout.columns.filter((column) => before.has(column.landedAs));
   const values = kept.map((column) => {
     const name = quote(column.landedAs);
-    if (!widened.has(column.landedAs)) return name;
+    if (!widened.has(column.landedAs) || column.storage !== 'TEXT') return name;
     // What the source itself makes of a boolean that becomes text.
     const wasBoolean = before.get(column.landedAs)?.type === 'boolean' && !isNumeric(column.type);
     return wasBoolean
@@ -198,11 +234,18 @@ function rewrite(
   });
   const names = kept.map((column) => quote(column.landedAs));
   db.exec(
-    `INSERT INTO ${quote(build)} (${[...names, ...ours].join(', ')}) SELECT ${[...values, ...ours].join(', ')} FROM ${quote(layout.table)}`,
+    `INSERT INTO ${quote(rewritten)} (${[...names, ...ours].join(', ')}) SELECT ${[...values, ...ours].join(', ')} FROM ${quote(table)}`,
   );
-  const lost = replaceTable(db, layout.table, build);
-  indexDeleted(db, layout);
+  const lost = replaceTable(db, table, rewritten);
+  if (table === layout.table) indexDeleted(db, layout);
   return lost;
+}
+
+interface Rewrite {
+  /** The landed one, or one that is built aside. */
+  readonly table: string;
+  readonly before: ReadonlyMap<string, LandedColumn>;
+  readonly widened: ReadonlySet<string>;
 }
 
 function isNumeric(type: LogicalType): boolean {

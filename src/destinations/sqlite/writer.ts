@@ -1,13 +1,15 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Batch, Counts, Reject } from '../../core/model.ts';
+import type { Column } from '../../core/types.ts';
 import type { Committed, Writer, WriterRequest } from '../destination.ts';
 import { createDeletions } from './deletions.ts';
 import { type Database, guarded, transaction } from './driver.ts';
 import { createInserter } from './insert.ts';
-import { buildName } from './layout.ts';
-import { assertFree, keyOf, lost, type Opened, openStream } from './open-stream.ts';
+import { buildName, type Layout } from './layout.ts';
+import { assertFree, columnsOf, keyOf, lost, type Opened, openStream } from './open-stream.ts';
 import { createOverlap, type Overlap } from './overlap.ts';
 import { swapIn } from './swap.ts';
+import { growTable } from './table.ts';
 
 /** Rejects kept for a stream; beyond that the oldest make room, and the counts go on. */
 const rejectsKept = 10_000;
@@ -27,20 +29,24 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const { db, file, now } = parts;
   const { connector, stream, runId, epoch } = request;
   const owner = { connector, stream: stream.name };
-  const columns = stream.columns.map((column) => column.name);
   // In one transaction: a writer that is overtaken between the two would take apart what the newer one remembers.
   const open = (): { readonly opened: Opened; readonly overlap: Overlap | null } => {
     const opened = openStream(db, request);
     const { building } = opened;
+    const columns = columnsOf(request, opened.layout).map((column) => column.name);
     return {
       opened,
       overlap: stream.mode === 'append' ? createOverlap(db, { ...owner, columns, building }) : null,
     };
   };
   const { opened, overlap } = guarded(file, () => transaction(db, open));
-  const { layout, building } = opened;
+  const { building } = opened;
+  let { layout } = opened;
   const target = building ? buildName(layout.table) : layout.table;
-  const inserter = guarded(file, () => createInserter(db, { table: target, layout, columns, runId }));
+  const inserterFor = (of: Layout, columns: readonly Column[]) =>
+    createInserter(db, { table: target, layout: of, columns: columns.map((column) => column.name), runId });
+  const columns = columnsOf(request, layout);
+  let inserter = guarded(file, () => inserterFor(layout, columns));
   const statements = prepare(db, building);
   const deletions = createDeletions(db, { layout, runId });
   const changes = [...opened.changes];
@@ -84,10 +90,22 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
     statements.trimRejects.run(connector, stream.name, connector, stream.name, rejectsKept);
   };
 
+  /** The table under the batch's columns, and how rows get into it. Takes force only when its transaction holds. */
+  const grow = (wider: readonly Column[]) => {
+    const grown = growTable(db, connector, {
+      stream: { ...stream, columns: wider },
+      before: layout.columns,
+      build: building ? target : undefined,
+    });
+    if (building) statements.layout.run(JSON.stringify(grown.layout), connector, stream.name);
+    return { ...grown, inserter: inserterFor(grown.layout, wider) };
+  };
+
   const commit = (batch: Batch): Committed => {
     const done = fenced(() => {
+      const grown = batch.columns === undefined ? { layout, inserter, changes: [] } : grow(batch.columns);
       const fresh = overlap === null ? batch : overlap.filter(batch);
-      const { added, changed, rejects: refused } = inserter.insert(fresh.values, fresh.rows);
+      const { added, changed, rejects: refused } = grown.inserter.insert(fresh.values, fresh.rows);
       const given = batch.rejects ?? [];
       const rejects = given.length === 0 ? refused : [...given, ...refused];
       if (rejects.length > 0) keepRejects(rejects);
@@ -99,13 +117,16 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
         bytes_read: batch.bytes,
       });
       statements.position.run(batch.cursor, added, rejects.length, connector, stream.name);
-      return { added, changed, rejects: rejects.length };
+      return { added, changed, rejects: rejects.length, grown };
     });
+    ({ layout, inserter } = done.grown);
+    changes.push(...done.grown.changes);
     cursor = batch.cursor;
     rows += done.added;
     rejectsOfBuild += done.rejects;
     hasRejects ||= done.rejects > 0;
-    return { written: done.added + done.changed, rejects: done.rejects };
+    const grown = done.grown.changes.length === 0 ? {} : { changes: done.grown.changes };
+    return { written: done.added + done.changed, rejects: done.rejects, ...grown };
   };
 
   const finish = (check: {
@@ -143,6 +164,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
     },
     counts: opened.counts,
     changes,
+    columns,
     rebuilding: building,
     get hasRejects() {
       return hasRejects;
@@ -176,6 +198,7 @@ function prepare(db: Database, building: boolean) {
       : db.prepare(
           `UPDATE _millrace_cursors SET cursor = ?, row_count = row_count + ?, build_rejects = build_rejects + 0 * ? ${own}`,
         ),
+    layout: db.prepare(`UPDATE _millrace_cursors SET build_layout = ? ${own}`),
     synced: db.prepare(`UPDATE _millrace_cursors SET last_synced_at = ? ${own}`),
     swapped: db.prepare(
       `UPDATE _millrace_cursors SET cursor = build_cursor, row_count = build_rows, landed = 1, primary_key = ?, definition = ?, mode = ?, last_synced_at = ?,

@@ -17,7 +17,7 @@ export const discoverStreams = defineTool({
   name: 'discover_streams',
   title: 'Discover streams',
   description:
-    'Lists tables and views at the source with columns, keys, row estimates and columns fit as cursor, with their risks. Each has suggested: a stream ready for add_streams of update_connector. With many tables use search. For tables already landed use describe_data.',
+    'Lists tables and views of a database, or what the OpenAPI document of an API lists, with columns, keys, row estimates and columns fit as cursor. Each has suggested: a stream ready for add_streams of update_connector. With many use search. For landed tables use describe_data.',
   input: z.strictObject({
     connector: connectorArgument,
     search: z.string().max(200).optional().describe('Part of a name, e.g. "order"'),

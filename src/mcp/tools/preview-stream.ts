@@ -6,14 +6,12 @@ export const previewStream = defineTool({
   name: 'preview_stream',
   title: 'Preview stream',
   description:
-    'Reads the first rows of a stream at the source and shows which table a sync would write. Use it to check a stream before adding or syncing it. Moves no cursor, stores nothing. For questions about landed rows use query_data.',
+    'Reads the first rows of a stream at the source and shows which table a sync would write; of an API also what was found by looking and the next request. Use it before adding or syncing a stream. Moves no cursor, stores nothing. For landed rows use query_data.',
   input: z.strictObject({
     connector: connectorArgument,
     stream: z
       .union([z.string().max(63), z.record(z.string(), z.unknown())])
-      .describe(
-        'A registered name, e.g. "orders", or a stream, e.g. {"name":"orders","table":"public.orders"}',
-      ),
+      .describe('A registered name, or a stream, e.g. {"name":"orders","table":"public.orders"}'),
     limit: z.int().min(1).max(50).optional().describe('Rows, e.g. 5 (default)'),
   }),
   output: z.object({

@@ -10,7 +10,7 @@ export const registerConnector = defineTool({
   name: 'register_connector',
   title: 'Register connector',
   description:
-    'Keeps a named connection to a source and tests it. Streams may come later with update_connector, once discover_streams has shown what there is. Registers nothing when the arguments do not hold; a failing test does not undo it. Give secrets as references.',
+    'Keeps a named connection to a source and tests it. Streams may come later with update_connector. Registers nothing when the arguments do not hold; a failing test does not undo it. Give secrets as references.',
   input: uncheckedArguments,
   listed: z.strictObject({
     name: z

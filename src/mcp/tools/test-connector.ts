@@ -6,7 +6,7 @@ export const testConnector = defineTool({
   name: 'test_connector',
   title: 'Test connector',
   description:
-    'Connects to the source and checks reach, TLS, login, version and the rights to read the streams. Use it after register_connector or when a run failed. Moves and writes nothing. A source that does not work is ok: false with the error and its hint.',
+    'Connects and checks reach, TLS, login and the streams; an API by one request, explained: status, format, pagination, limits. Use it after register_connector or when a run failed. Moves and writes nothing. A source that does not work is ok: false with the error and its hint.',
   input: z.strictObject({ connector: connectorArgument }),
   output: z.object(checkReport),
   effects: { mutates: false, openWorld: true },

@@ -1,0 +1,44 @@
+/** What an incremental reading asks the API for: from where, and up to where. */
+
+import { formatMark, type Mark, type MarkKind, markAt } from './marks.ts';
+import type { StreamPlan } from './plan.ts';
+
+/** The beginning that was declared, as a mark; null without one. */
+export function startMark({ cursorStart }: StreamPlan): Mark | null {
+  return cursorStart === null ? null : String(cursorStart);
+}
+
+/**
+ * The parameters for a beginning and an end. A mark that came from a person is written in the form they wrote it in, unless
+ * the format asks for another. `to` in milliseconds.
+ */
+export function boundParams(
+  plan: StreamPlan,
+  { from, to, kind }: { readonly from: Mark | null; readonly to: number | null; readonly kind?: MarkKind },
+): Readonly<Record<string, string>> {
+  const { cursorParam, cursorEndParam, cursorFormat } = plan;
+  const params: Record<string, string> = {};
+  if (cursorParam !== null && from !== null)
+    params[cursorParam] = formatMark(from, kind ?? kindOfText(from), cursorFormat);
+  if (cursorEndParam !== null && to !== null) {
+    const like = kind ?? kindOfText(from ?? '2000-01-01T00:00:00Z');
+    // Text that only sorts has no end that could be computed.
+    if (like !== 'text') {
+      // A day is precise enough for an end only where the API is sent days.
+      const as = like === 'date' && cursorFormat !== 'value' ? 'time' : like;
+      params[cursorEndParam] = formatMark(
+        markAt(to, as, { format: cursorFormat, zoned: true }),
+        as,
+        cursorFormat,
+      );
+    }
+  }
+  return params;
+}
+
+/** What a declared beginning is. */
+export function kindOfText(text: Mark): MarkKind {
+  if (/^-?\d+(\.\d+)?$/.test(text)) return 'number';
+  if (/^\d{4}-\d\d-\d\d$/.test(text)) return 'date';
+  return Number.isNaN(Date.parse(text)) ? 'text' : 'time';
+}

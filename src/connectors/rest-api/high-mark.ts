@@ -1,0 +1,60 @@
+/** The highest cursor value of a reading, and the order in which values came. */
+
+import { compareMarks, type Mark, type MarkKind } from './marks.ts';
+
+/** Values so far: none or all alike, growing, falling, or neither. */
+export type SeenOrder = 'same' | 'asc' | 'desc' | 'none';
+
+/** What is stored of it, so that a reading that was cut off goes on with what it knew. */
+export interface SeenMarks {
+  readonly high: Mark | null;
+  readonly last: Mark | null;
+  readonly order: SeenOrder;
+}
+
+export const nothingSeen: SeenMarks = { high: null, last: null, order: 'same' };
+
+/** Notes one more value. */
+export function seeMark(seen: SeenMarks, mark: Mark, kind: MarkKind): SeenMarks {
+  const step = seen.last === null ? 0 : compareMarks(mark, seen.last, kind);
+  const high = seen.high === null || compareMarks(mark, seen.high, kind) > 0 ? mark : seen.high;
+  return {
+    high,
+    last: mark,
+    order: step === 0 ? seen.order : together(seen.order, step > 0 ? 'asc' : 'desc'),
+  };
+}
+
+function together(before: SeenOrder, now: 'asc' | 'desc'): SeenOrder {
+  return before === 'same' || before === now ? now : 'none';
+}
+
+export interface Settling {
+  readonly seen: SeenMarks;
+  readonly kind: MarkKind;
+  /** The mark so far. */
+  readonly mark: Mark | null;
+  /** The highest value of the complete reading before this one. */
+  readonly highBefore: Mark | null;
+  /** The latest moment that nothing can appear behind any more, as a mark; null where the cursor is no time. */
+  readonly latest: Mark | null;
+}
+
+/**
+ * The mark that holds once all that was asked for has landed; never before the present one.
+ *
+ * A row that changes while pages are read, behind the place of reading, is not seen, and the highest value seen may be
+ * higher than its new one: a mark there would lose it. A time is safe up to shortly before the reading began. A number is
+ * safe where values came in order, since what changes moves to an end that is still to come, or that the mark does not
+ * pass; where they came in none, the highest value of the reading before is: whatever changed since has a higher one.
+ */
+export function settledMark({ seen, kind, mark, highBefore, latest }: Settling): Mark | null {
+  const later = (one: Mark | null, other: Mark | null): Mark | null =>
+    one === null || (other !== null && compareMarks(other, one, kind) > 0) ? other : one;
+  if (seen.high === null) return mark;
+  if (latest !== null) {
+    const safe = compareMarks(latest, seen.high, kind) < 0 ? latest : seen.high;
+    return later(mark, safe);
+  }
+  return later(mark, seen.order === 'none' ? highBefore : seen.high);
+}

@@ -1,0 +1,158 @@
+/** Values of a cursor column: compared, moved back, and written the way the API wants to be asked. */
+
+import type { Value } from '../../core/types.ts';
+import type { Lookback } from '../sql/lookback.ts';
+import type { Kind } from './kinds.ts';
+
+/** A cursor value as text, in the form in which it lands. */
+export type Mark = string;
+
+export type MarkKind = 'time' | 'date' | 'number' | 'text';
+
+/** How values of a column compare; null where they have no order. */
+export function markKind(kind: Kind): MarkKind | null {
+  switch (kind) {
+    case 'date-time':
+    case 'local date-time':
+      return 'time';
+    case 'date':
+      return 'date';
+    case 'integer':
+    case 'integer64':
+    case 'number':
+    case 'decimal':
+      return 'number';
+    case 'string':
+    case 'null':
+      return 'text';
+    case 'boolean':
+    case 'json':
+      return null;
+    default:
+      throw kind satisfies never;
+  }
+}
+
+/** The mark of a landed value; null for NULL. */
+export function markOf(value: Value): Mark | null {
+  return value === null ? null : String(value);
+}
+
+/** Negative when the first comes before the second. */
+export function compareMarks(one: Mark, other: Mark, kind: MarkKind): number {
+  if (kind !== 'number') return one < other ? -1 : one > other ? 1 : 0;
+  const [a, b] = [Number(one), Number(other)];
+  // Doubles of long integers can be the same where the integers are not.
+  if (a !== b && !(Number.isNaN(a) || Number.isNaN(b))) return a - b;
+  const whole = /^-?\d+$/;
+  if (!whole.test(one) || !whole.test(other)) return 0;
+  const [x, y] = [BigInt(one), BigInt(other)];
+  return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/** Milliseconds of a time mark, and of a number that counts seconds or milliseconds; null for others. */
+export function markMs(mark: Mark, kind: MarkKind, format: string): number | null {
+  if (kind === 'time') return Date.parse(/(Z|[+-]\d\d:\d\d)$/.test(mark) ? mark : `${mark}Z`);
+  if (kind === 'date') return Date.parse(`${mark}T00:00:00Z`);
+  if (kind !== 'number') {
+    const ms = Date.parse(mark);
+    return format === 'value' || Number.isNaN(ms) ? null : ms;
+  }
+  if (format.includes('epoch_ms')) return Number(mark);
+  if (format.includes('epoch_s')) return Number(mark) * 1_000;
+  return null;
+}
+
+/** A moment as a mark of that kind. */
+export function markAt(
+  ms: number,
+  kind: MarkKind,
+  { format, zoned }: { readonly format: string; readonly zoned: boolean },
+): Mark {
+  if (kind === 'number') return String(format.includes('epoch_ms') ? ms : Math.floor(ms / 1_000));
+  const text = new Date(ms).toISOString();
+  return kind === 'date' ? text.slice(0, 10) : `${text.slice(0, 23)}000${zoned ? 'Z' : ''}`;
+}
+
+/**
+ * Where to ask from, so that nothing at the mark itself is missed: a step before it, since some APIs answer with what is
+ * later than the value and not with what is equal, or compare in whole seconds; and the look-back window before that.
+ */
+export function lowerBound(
+  mark: Mark,
+  kind: MarkKind,
+  { lookback, zoned }: { readonly lookback: Lookback | null; readonly zoned: boolean },
+): Mark {
+  switch (kind) {
+    case 'time':
+    case 'date': {
+      const step = kind === 'date' ? 86_400_000 : 1_000;
+      const ms = Date.parse(
+        kind === 'date' || !zoned ? (kind === 'date' ? `${mark}T00:00:00Z` : `${mark}Z`) : mark,
+      );
+      if (Number.isNaN(ms)) return mark;
+      const back = lookback?.kind === 'time' ? lookback.ms : 0;
+      return markAt(ms - Math.max(step, back), kind, { format: 'iso', zoned });
+    }
+    case 'number': {
+      const by = lookback?.kind === 'number' ? lookback.by : '1';
+      if (/^-?\d+$/.test(mark)) return String(BigInt(mark) - BigInt(Math.max(1, Math.ceil(Number(by)))));
+      return String(Number(mark) - Number(by));
+    }
+    case 'text':
+      return mark;
+    default:
+      throw kind satisfies never;
+  }
+}
+
+/** A mark as the API wants to see it: `value`, `iso`, `date`, `epoch_s`, `epoch_ms`, or a text with those in braces. */
+export function formatMark(mark: Mark, kind: MarkKind, format: string): string {
+  if (!format.includes('{')) return part(format, mark, kind);
+  return format.replaceAll(/\{([^{}]*)\}/g, (_, name: string) => part(name, mark, kind));
+}
+
+function part(name: string, mark: Mark, kind: MarkKind): string {
+  if (name === 'value') return kind === 'time' ? shortTime(mark) : mark;
+  const ms = markMs(mark, kind, 'epoch_s' === name || 'epoch_ms' === name ? name : 'iso') ?? numberMs(mark);
+  if (ms === null || Number.isNaN(ms)) return mark;
+  const text = new Date(ms).toISOString();
+  switch (name) {
+    case 'iso':
+      return shortTime(text);
+    case 'date':
+      return text.slice(0, 10);
+    case 'epoch_s':
+      return String(Math.floor(ms / 1_000));
+    case 'epoch_ms':
+      return String(ms);
+    case 'YYYY':
+      return text.slice(0, 4);
+    case 'MM':
+      return text.slice(5, 7);
+    case 'DD':
+      return text.slice(8, 10);
+    case 'HH':
+      return text.slice(11, 13);
+    case 'mm':
+      return text.slice(14, 16);
+    case 'ss':
+      return text.slice(17, 19);
+    case 'SSS':
+      return text.slice(20, 23);
+    default:
+      return mark;
+  }
+}
+
+/** A bare number as a moment: milliseconds when it is too large for seconds of this millennium. */
+function numberMs(mark: Mark): number | null {
+  const value = Number(mark);
+  if (!Number.isFinite(value)) return null;
+  return value > 1e11 ? value : value * 1_000;
+}
+
+/** Without a fraction that says nothing: many APIs know whole seconds only. */
+function shortTime(mark: string): string {
+  return mark.replace(/\.(\d*?)0+(?=Z|$)/, (_, digits: string) => (digits === '' ? '' : `.${digits}`));
+}

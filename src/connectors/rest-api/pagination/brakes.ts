@@ -1,0 +1,112 @@
+/**
+ * What ends a reading that would never end: APIs ignore parameters they do not know, and page one comes for ever
+ * (amp-labs/connectors#3387). Three brakes: a page seen before, a position that the answer contradicts, a ceiling.
+ */
+
+import { MillraceError } from '../../../core/errors.ts';
+import { atPath } from '../jmespath.ts';
+import type { RawPage } from './pager.ts';
+
+export interface Brakes {
+  /** Counts a page. True when one with the same records has come before; throws at the ceiling. */
+  seen(page: RawPage): boolean;
+  /** Forgets what was seen: pages are asked for again on purpose. */
+  forget(): void;
+  /** Throws when a position comes again that has been asked for. */
+  asked(position: string): void;
+  /** Throws when the answer says that it is another page than was asked for. `param`: the parameter's own name. */
+  echo(page: RawPage, param: string, wanted: number): void;
+  /** Pages so far. */
+  readonly pages: number;
+}
+
+/** So many pages without a record, one after the other, are no list any more. */
+const emptyMax = 1_000;
+/** Where answers repeat what was asked. */
+const echoPlaces: readonly (readonly string[])[] = [
+  [],
+  ['meta'],
+  ['pagination'],
+  ['paging'],
+  ['page'],
+  ['meta', 'pagination'],
+  ['meta', 'page'],
+];
+
+/** The brakes of one way through a list. */
+export function createBrakes(maxPages: number): Brakes {
+  const fingerprints = new Set<string>();
+  const positions = new Set<string>();
+  let pages = 0;
+  let empty = 0;
+  /** Which echo was right on the first page: only that one can be wrong on a later one. */
+  let trusted: readonly string[] | null | undefined;
+  return {
+    get pages() {
+      return pages;
+    },
+    seen(page) {
+      pages += 1;
+      empty = page.records === 0 ? empty + 1 : 0;
+      if (pages > maxPages) {
+        throw loop(
+          `The list did not end after ${maxPages} pages`,
+          'If it really is that long, set "rest": {"max_pages": …}, or ask for larger pages.',
+        );
+      }
+      if (empty > emptyMax)
+        throw loop(`${emptyMax} pages without a record came one after the other`, hints.end);
+      // Pages of records that are all alike look alike: that says nothing.
+      if (page.records === 0 || (page.uniform && page.records > 1)) return false;
+      const again = fingerprints.has(page.fingerprint);
+      fingerprints.add(page.fingerprint);
+      return again;
+    },
+    forget: () => fingerprints.clear(),
+    asked(position) {
+      if (positions.has(position)) throw loop('The API sends to a page that was read already', hints.next);
+      positions.add(position);
+    },
+    echo(page, param, wanted) {
+      if (trusted === null) return;
+      const envelope = page.envelope();
+      trusted ??=
+        echoPlaces.map((place) => [...place, param]).find((place) => echoed(envelope, place) !== null) ??
+        null;
+      if (trusted === null) return;
+      const said = echoed(envelope, trusted);
+      if (said === null || said === wanted) return;
+      if (pages <= 1) {
+        // It counts otherwise, or means something else.
+        trusted = null;
+        return;
+      }
+      throw loop(
+        `"${param}" was ${wanted} and the answer says ${said}: the API does not follow it`,
+        hints.param,
+      );
+    },
+  };
+}
+
+const hints = {
+  end: 'Set "has_more" in "pagination" to what the API says about further pages.',
+  next: 'Look at "pagination" with preview_stream: "next" may lead to the present page instead of the next one.',
+  param:
+    'The parameter may have another name, or the API wants another kind of "pagination": its documentation says which.',
+} as const;
+
+/** The same records came again. */
+export function repeated(): MillraceError {
+  return loop('The same page came twice', hints.param);
+}
+
+function loop(message: string, hint: string): MillraceError {
+  return new MillraceError('pagination_loop', `${message}.`, { hint });
+}
+
+function echoed(envelope: unknown, place: readonly string[]): number | null {
+  const value = atPath(envelope, place);
+  if (typeof value === 'number') return value;
+  return typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : null;
+}

@@ -1,0 +1,183 @@
+import type { PaginationConfig } from '../../../core/rest.ts';
+import { type Brakes, repeated } from './brakes.ts';
+import type { Next, PagePosition, PageRequest, Pager, PagerOptions, RawPage } from './pager.ts';
+import { saysEnd, totalOf } from './totals.ts';
+
+type OffsetConfig = Extract<PaginationConfig, { readonly type: 'offset' }>;
+type OffsetPosition = Extract<PagePosition, { readonly at: 'offset' }>;
+
+/** Keys of a page's end that are stored: one of them is enough to find the place again. */
+const tailStored = 8;
+/** So many steps back without getting further: then the order changes with every request, and no place can be found. */
+const backMax = 20;
+
+/**
+ * `?limit=100&offset=200`. Rows that are deleted in front of the place of reading pull the rest towards the beginning, and
+ * what stood at the edge of the page is never answered. So, where rows have keys, each page begins one row early: when it
+ * holds a row that was read, nothing can be missing before it; when it does not, the reading goes back until it meets
+ * rows it knows. Rows that come twice are merged by their key.
+ */
+export function offsetPager(config: OffsetConfig, brakes: Brakes, { keyed }: PagerOptions): Pager {
+  return new OffsetPager(config, brakes, keyed);
+}
+
+class OffsetPager implements Pager {
+  readonly first: PagePosition = { at: 'first' };
+  readonly wantsKeys: boolean;
+  readonly #config: OffsetConfig;
+  readonly #brakes: Brakes;
+  readonly #ended: (page: RawPage) => boolean;
+  readonly #notices = new Set<string>();
+  #overlaps: boolean;
+  /** Keys of the rows read last; null: nothing is known of them. */
+  #known: ReadonlySet<string> | null = null;
+  #before: RawPage | null = null;
+  #largest = 0;
+  #furthest = 0;
+  #backs = 0;
+  /** Whether the API takes any offset: unknown, being asked, or known. */
+  #anyOffset: boolean | 'asked' | null = null;
+
+  constructor(config: OffsetConfig, brakes: Brakes, keyed: boolean) {
+    this.#config = config;
+    this.#brakes = brakes;
+    this.#ended = saysEnd(config.has_more);
+    this.#overlaps = keyed;
+    this.wantsKeys = keyed;
+  }
+
+  request(position: PagePosition): PageRequest {
+    const { limit_param, limit, offset_param } = this.#config;
+    return {
+      params: { [limit_param]: limit, [offset_param]: this.#asked(position) },
+      in: this.#config.in ?? 'query',
+    };
+  }
+
+  after(position: PagePosition, page: RawPage): Next {
+    if (page.skipped === true) return this.#passOver(position, page);
+    const again = this.#brakes.seen(page);
+    this.#largest = Math.max(this.#largest, page.records);
+    if (this.#anyOffset === 'asked') return this.#learnt(position, page);
+    const from = this.#asked(position);
+    const overlapping = this.#isEarly(position);
+    if (again) {
+      const isBefore = this.#before?.fingerprint === page.fingerprint;
+      if (overlapping && isBefore) return this.#ask(position);
+      if (isBefore && page.records < this.#largest) return { end: 'the last page came again' };
+      if (!overlapping) throw repeated();
+    }
+    this.#brakes.echo(page, this.#config.offset_param, from);
+    if (overlapping && position.at === 'offset') {
+      const familiar = this.#known ?? new Set(position.tail);
+      const last = page.keys.findLastIndex((key) => key !== null && familiar.has(key));
+      if (last === -1 && from > 0) return this.#back(position, page, familiar);
+      if (from > 0) this.#anyOffset = true;
+      if (last === page.records - 1 && page.records < this.#largest)
+        return { end: 'a page without further records' };
+    }
+    return this.#onwards(from, page);
+  }
+
+  missing(position: PagePosition): string | null {
+    return offsetOf(position) > 0 ? 'the API has nothing at the next offset' : null;
+  }
+
+  notices(): readonly string[] {
+    return [...this.#notices];
+  }
+
+  resume(position: PagePosition): PagePosition | null {
+    if (position.at === 'first') return position;
+    if (position.at !== 'offset') return null;
+    if (!this.#overlaps || position.tail.length > 0) return position;
+    return { ...position, offset: Math.max(0, position.offset - this.#config.limit) };
+  }
+
+  #onwards(from: number, page: RawPage): Next {
+    if (page.records === 0) return { end: 'a page without records' };
+    if (this.#ended(page)) return { end: `"${this.#config.has_more}" says so` };
+    // In whole pages, what would follow a short one is that page again.
+    if (this.#anyOffset === false && page.records < this.#largest) return { end: 'a short page' };
+    const total = totalOf(page);
+    if (page.records < this.#config.limit && total !== null && from + page.records >= total)
+      return { end: `all ${total} records have come` };
+    return this.#on(from + page.records, page);
+  }
+
+  #on(offset: number, page: RawPage): Next {
+    if (offset > this.#furthest) this.#backs = 0;
+    this.#furthest = Math.max(this.#furthest, offset);
+    const keys = page.keys.filter((key) => key !== null);
+    this.#known = keys.length > 0 ? new Set(keys) : null;
+    this.#before = page;
+    return { next: { at: 'offset', offset, tail: keys.slice(-tailStored) } };
+  }
+
+  /** Back until rows are met that were read: nothing between them and here can be missing then. */
+  #back(position: OffsetPosition, page: RawPage, familiar: ReadonlySet<string>): Next {
+    this.#brakes.forget();
+    this.#backs += 1;
+    if (this.#backs > backMax) {
+      this.#overlaps = false;
+      this.#notices.add(
+        'The API answers in another order each time: rows can be missed. Ask it to sort by something that stays, with "rest": {"params": …}.',
+      );
+      return this.#onwards(position.offset - 1, page);
+    }
+    this.#notices.add(
+      'Rows moved between pages while they were read; the reading went back, and none is missing that stayed.',
+    );
+    this.#known = familiar;
+    const offset = Math.max(0, position.offset - Math.max(page.records, this.#config.limit));
+    return { next: { at: 'offset', offset, tail: position.tail } };
+  }
+
+  /**
+   * The page before came again, one row early. Either so many rows were added in front of it, or the API takes offsets in
+   * whole pages only: the page that begins with the second row tells, and the present position is kept until then.
+   */
+  #ask(position: PagePosition): Next {
+    this.#anyOffset = 'asked';
+    return { next: position };
+  }
+
+  #learnt(position: PagePosition, page: RawPage): Next {
+    const same = this.#before !== null && page.fingerprint === this.#before.fingerprint;
+    // One row at a time leaves no room to overlap.
+    const single = this.#largest <= 1;
+    this.#anyOffset = single ? null : !same;
+    this.#brakes.forget();
+    if (!same && !single) {
+      const offset = offsetOf(position) - 1 + (this.#before?.records ?? 0);
+      return { next: { at: 'offset', offset, tail: position.at === 'offset' ? position.tail : [] } };
+    }
+    this.#overlaps = false;
+    if (!single) {
+      this.#notices.add(
+        'The API takes offsets in steps of its page size only: rows that move between pages while they are read can be missed.',
+      );
+    }
+    return { next: position };
+  }
+
+  #passOver(position: PagePosition, page: RawPage): Next {
+    this.#brakes.seen(page);
+    this.#known = null;
+    return { next: { at: 'offset', offset: offsetOf(position) + this.#config.limit, tail: [] } };
+  }
+
+  #isEarly(position: PagePosition): boolean {
+    if (!this.#overlaps || position.at !== 'offset' || position.offset === 0) return false;
+    return this.#known !== null || position.tail.length > 0;
+  }
+
+  #asked(position: PagePosition): number {
+    if (this.#anyOffset === 'asked') return 1;
+    return offsetOf(position) - (this.#isEarly(position) ? 1 : 0);
+  }
+}
+
+function offsetOf(position: PagePosition): number {
+  return position.at === 'offset' ? position.offset : 0;
+}

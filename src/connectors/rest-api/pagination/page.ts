@@ -1,0 +1,74 @@
+import type { PaginationConfig } from '../../../core/rest.ts';
+import { type Brakes, repeated } from './brakes.ts';
+import type { PagePosition, Pager } from './pager.ts';
+import { saysEnd, totalOf } from './totals.ts';
+
+type PageConfig = Extract<PaginationConfig, { readonly type: 'page' }>;
+
+/** `?page=3&per_page=100`. */
+export function pagePager(config: PageConfig, brakes: Brakes): Pager {
+  const start = config.start ?? 1;
+  const ended = saysEnd(config.has_more);
+  const notices = new Set<string>();
+  let previous: string | null = null;
+  let different = false;
+  let largest = 0;
+  let read = 0;
+  const pageOf = (position: PagePosition): number => (position.at === 'page' ? position.page : start);
+  return {
+    first: { at: 'first' },
+    wantsKeys: false,
+    request: (position) => ({
+      params: {
+        [config.page_param]: pageOf(position),
+        ...(config.size_param === undefined || config.size === undefined
+          ? {}
+          : { [config.size_param]: config.size }),
+      },
+      in: config.in ?? 'query',
+    }),
+    after(position, page) {
+      const number = pageOf(position);
+      if (page.skipped === true) {
+        brakes.seen(page);
+        return { next: { at: 'page', page: number + 1 } };
+      }
+      if (brakes.seen(page)) {
+        // Behind its last page an API may answer with the last one again; that earlier pages differed tells it from one
+        // that does not know the parameter.
+        if (page.fingerprint !== previous || !different) throw repeated();
+        const said = totalOf(page);
+        if (said !== null && said > read) throw repeated();
+        if (said === null && page.records >= largest)
+          notices.add(
+            `Behind page ${number - 1} the API answered with that page again, which was taken for the last one.`,
+          );
+        return { end: 'the last page came again' };
+      }
+      brakes.echo(page, config.page_param, number);
+      different ||= previous !== null;
+      previous = page.fingerprint;
+      read += page.records;
+      if (page.records === 0) return { end: 'a page without records' };
+      if (ended(page)) return { end: `"${config.has_more}" says so` };
+      const total = totalOf(page);
+      const short = page.records < Math.max(largest, config.size ?? 0);
+      largest = Math.max(largest, page.records);
+      if (
+        short &&
+        total !== null &&
+        (number - start) * largest + page.records >= total &&
+        read >= page.records
+      )
+        return { end: `all ${total} records have come` };
+      return { next: { at: 'page', page: number + 1 } };
+    },
+    missing: (position) => (pageOf(position) > start ? 'the API has no further page' : null),
+    notices: () => [...notices],
+    resume(position) {
+      if (position.at === 'first') return position;
+      // Rows may have moved to the page before meanwhile.
+      return position.at === 'page' ? { at: 'page', page: Math.max(start, position.page - 1) } : null;
+    },
+  };
+}

@@ -1,0 +1,69 @@
+import { z } from 'zod';
+import { MillraceError } from '../../core/errors.ts';
+import type { Cursor } from '../../core/model.ts';
+
+const pagePosition = z.discriminatedUnion('at', [
+  z.object({ at: z.literal('first') }),
+  z.object({ at: z.literal('offset'), offset: z.number(), tail: z.array(z.string()) }),
+  z.object({ at: z.literal('page'), page: z.number() }),
+  z.object({ at: z.literal('cursor'), cursor: z.string() }),
+  z.object({ at: z.literal('url'), url: z.string() }),
+  z.object({ at: z.literal('after'), after: z.string() }),
+]);
+
+/** In the middle of a reading. */
+const run = z.object({
+  /** How the list was paged: pages of another way mean nothing here. */
+  paged: z.string(),
+  /** No mark of this reading goes beyond this moment, in ms: what came later belongs to the next one. */
+  until: z.number(),
+  /** The highest cursor that has landed in this reading, the last one, and the order in which they came. */
+  seen: z.object({
+    high: z.string().nullable(),
+    last: z.string().nullable(),
+    order: z.enum(['same', 'asc', 'desc', 'none']),
+  }),
+  /** Where the present window of time begins, in ms; null without windows. */
+  window: z.number().nullable(),
+  /** The page to go on with. */
+  at: pagePosition,
+  /** The parent page that is being gone through, how many of its rows are done, and the last of them. */
+  parent: z.object({ page: pagePosition, done: z.number(), last: z.string().nullable() }).nullable(),
+});
+
+/**
+ * How far a stream has been read. `mark`: everything below it has landed, as text in the cursor column's own form; null
+ * before the first complete reading, and without a cursor. `of` names the cursor that it belongs to.
+ */
+const position = z.object({
+  v: z.literal(1),
+  of: z.string(),
+  mark: z.string().nullable(),
+  /** The highest cursor of the last complete reading: the mark may be behind it. */
+  high: z.string().nullable(),
+  run: run.nullable(),
+});
+
+export type Position = Readonly<z.infer<typeof position>>;
+export type Run = Readonly<z.infer<typeof run>>;
+
+/** The position as it is stored. */
+export function writePosition(value: Omit<Position, 'v'>): Cursor {
+  return JSON.stringify({ v: 1, ...value });
+}
+
+/** A stored position; null from the beginning. Throws `cursor_invalid` for what another version or program wrote. */
+export function readPosition(cursor: Cursor | null): Position | null {
+  if (cursor === null) return null;
+  try {
+    return position.parse(JSON.parse(cursor));
+  } catch {
+    throw new MillraceError(
+      'cursor_invalid',
+      'The stored position of the stream cannot be read by this version.',
+      {
+        hint: 'Read everything again: sync_connector with full_refresh: true. The landed rows stay until that is complete.',
+      },
+    );
+  }
+}

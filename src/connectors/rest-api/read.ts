@@ -1,0 +1,357 @@
+import { MillraceError } from '../../core/errors.ts';
+import type { Batch, Cursor, ResolvedStream } from '../../core/model.ts';
+import type { Value } from '../../core/types.ts';
+import type { Reading } from '../connector.ts';
+import { plain } from '../sql/names.ts';
+import { boundParams, kindOfText, startMark } from './bounds.ts';
+import { guardText } from './guard.ts';
+import { nothingSeen, type SeenMarks, seeMark, settledMark } from './high-mark.ts';
+import { createRowMaker, type RowMaker } from './infer.ts';
+import { kindOfColumn } from './kinds.ts';
+import { type ListsContext, type Place, type ReadEvent, readLists } from './lists.ts';
+import {
+  compareMarks,
+  lowerBound,
+  type Mark,
+  type MarkKind,
+  markAt,
+  markKind,
+  markMs,
+  markOf,
+} from './marks.ts';
+import type { StreamPlan } from './plan.ts';
+import { type Run, readPosition, writePosition } from './position.ts';
+import type { RestContext } from './sample.ts';
+
+/** What a reading is made from. */
+export interface ReadOptions {
+  readonly context: RestContext;
+  readonly stream: ResolvedStream;
+  readonly plan: StreamPlan;
+  /** The parent stream's plan, when the stream has a parent. */
+  readonly parentPlan: StreamPlan | null;
+  readonly from: Cursor | null;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * So far behind the beginning of a reading the mark stays: a row's time is set when its change begins, and it can be seen
+ * only when that has ended; clocks differ too. What lies behind is read again by the next run, and changes nothing.
+ */
+const settleMs = 60_000;
+/** Lists without a row, such as parents without children, after which the position is stored all the same. */
+const silentListsMax = 100;
+
+/** Begins to read a stream of an API. Nothing is asked for before the first batch. */
+export function openReading(options: ReadOptions): Reading {
+  return new RestReading(options);
+}
+
+class RestReading implements Reading {
+  readonly guard: string;
+  readonly warnings: readonly string[] = [];
+  readonly resumed: boolean;
+  /** An API shows no moment, only pages one after another. */
+  readonly agreement = 'unknown';
+  readonly #options: ReadOptions;
+  readonly #maker: RowMaker;
+  readonly #notices = new Set<string>();
+  readonly #of: string;
+  readonly #paged: string;
+  /** Everything below is here. */
+  #mark: Mark | null;
+  readonly #run: Run | null;
+  #until: number;
+  #seen: SeenMarks;
+  readonly #highBefore: Mark | null;
+  /** Whether the next batch has to say what its columns are. */
+  #columnsDue: boolean;
+  #older = 0;
+
+  constructor(options: ReadOptions) {
+    const { stream, plan, from } = options;
+    this.#options = options;
+    this.#of = JSON.stringify([stream.cursor, plan.cursorParam]);
+    this.#paged = JSON.stringify([plan.path, plan.pagination, plan.parent?.stream ?? null]);
+    const position = readPosition(from);
+    const usable = position !== null && position.of === this.#of ? position : null;
+    this.#mark = usable?.mark ?? null;
+    this.#run = usable?.run?.paged === this.#paged ? usable.run : null;
+    this.resumed = this.#run !== null;
+    this.#until = this.#run?.until ?? Date.now();
+    this.#seen = this.#run?.seen ?? nothingSeen;
+    this.#highBefore = usable?.high ?? null;
+    this.#maker = createRowMaker({
+      columns: stream.columns,
+      wanted: wantedOf(stream),
+      required: stream.primaryKey,
+    });
+    this.#columnsDue = false;
+    this.guard = guardText(stream, plan, this.#kind());
+  }
+
+  get batches(): AsyncIterable<Batch> {
+    return this.#read();
+  }
+
+  noticed(): readonly string[] {
+    const { cursor } = this.#options.stream;
+    return [
+      ...this.#notices,
+      ...(this.#older > 0
+        ? [
+            `${this.#older} records were read and left out, since their "${plain(cursor ?? '', 63)}" was not newer than what is here.`,
+          ]
+        : []),
+      ...this.#options.context.client.notices(),
+    ];
+  }
+
+  /** No API says how many rows it has in a way that could be trusted. */
+  async count(): Promise<null> {
+    return null;
+  }
+
+  async *keys(): AsyncGenerator<Batch, void, void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+
+  async *#read(): AsyncGenerator<Batch, void, void> {
+    const { stream } = this.#options;
+    for (const window of this.#windows()) {
+      yield* this.#readWindow(window);
+      if (window.to !== null && window.next !== null) this.#mark = this.#windowMark(window.to);
+    }
+    this.#mark = this.#settled();
+    const high = this.#seen.high ?? this.#highBefore;
+    yield {
+      values: [],
+      rows: 0,
+      bytes: 0,
+      cursor: writePosition({ of: this.#of, mark: this.#mark, high, run: null }),
+      // A reading that was resumed began behind rows that an earlier one remembered.
+      ...(stream.mode === 'append' ? { overlap: { from: 0, reset: false, complete: !this.resumed } } : {}),
+    };
+  }
+
+  async *#readWindow(window: Window): AsyncGenerator<Batch, void, void> {
+    const start = this.#run !== null && this.#run.window === window.from ? this.#run : null;
+    const from = start === null || this.#byOrder() ? null : { at: start.at, parent: start.parent };
+    let place: Place = from ?? { at: { at: 'first' }, parent: null };
+    let held: Batch | null = null;
+    let silent = 0;
+    for await (const event of readLists(this.#lists(window), from)) {
+      if (event.kind === 'records') {
+        if (held !== null) yield { ...held, cursor: this.#cursor(window, place) };
+        held = this.#batch(event, window);
+        silent = 0;
+      } else if (event.kind === 'list') silent += 1;
+      else {
+        place = event.place;
+        if (held !== null) yield { ...held, cursor: this.#cursor(window, place) };
+        else if (silent >= silentListsMax)
+          yield { values: [], rows: 0, bytes: 0, cursor: this.#cursor(window, place) };
+        if (held === null && silent < silentListsMax) continue;
+        held = null;
+        silent = 0;
+      }
+    }
+    if (held !== null) yield { ...held, cursor: this.#cursor(window, place) };
+  }
+
+  /** Rows of some records. The position is set by who hands them on. */
+  #batch(event: Extract<ReadEvent, { readonly kind: 'records' }>, window: Window): Batch {
+    const made = this.#maker.rows(event.records, event.textual);
+    if (this.#maker.takeChanged()) this.#columnsDue = true;
+    const { values, rows } = this.#keepNewer(made.values, made.rows, window);
+    const columns = this.#columnsDue ? this.#maker.columns : null;
+    this.#columnsDue = false;
+    return {
+      values,
+      rows,
+      bytes: event.bytes,
+      cursor: '',
+      ...(columns === null ? {} : { columns }),
+      ...(event.rejects.length === 0 ? {} : { rejects: event.rejects }),
+      ...(this.#options.stream.mode === 'append' ? { overlap: { from: 0, reset: false } } : {}),
+    };
+  }
+
+  /** Leaves out what an API that knows no such filter sent again, and notes the highest cursor. */
+  #keepNewer(
+    values: Value[],
+    rows: number,
+    { lower }: Window,
+  ): { readonly values: Value[]; readonly rows: number } {
+    const { stream, plan } = this.#options;
+    const place =
+      stream.cursor === null ? -1 : this.#maker.columns.findIndex(({ name }) => name === stream.cursor);
+    const kind = this.#kind();
+    if (place === -1 || kind === null) return { values, rows };
+    const width = this.#maker.columns.length;
+    const floor = plan.cursorParam === null ? lower : null;
+    let kept = 0;
+    for (let row = 0; row < rows; row++) {
+      const mark = markOf(values[row * width + place] ?? null);
+      if (mark !== null) this.#seen = seeMark(this.#seen, mark, kind);
+      if (mark !== null && floor !== null && compareMarks(mark, floor, kind) < 0) continue;
+      if (kept !== row) values.copyWithin(kept * width, row * width, (row + 1) * width);
+      kept += 1;
+    }
+    this.#older += rows - kept;
+    values.length = kept * width;
+    return { values, rows: kept };
+  }
+
+  /** Windows of time from the mark on, or one without ends. */
+  *#windows(): Generator<Window, void, void> {
+    const { plan, stream } = this.#options;
+    const kind = this.#kind();
+    const lower = stream.cursor === null ? null : this.#lower(kind);
+    const lowerKind = this.#mark === null && lower !== null ? kindOfText(lower) : (kind ?? 'text');
+    const since = lower === null ? null : markMs(lower, lowerKind, plan.cursorFormat);
+    if (plan.windowMs === null || since === null || Number.isNaN(since)) {
+      yield { lower, lowerKind, from: null, to: null, next: null };
+      return;
+    }
+    for (let from = this.#run?.window ?? since; ; ) {
+      const next = from + plan.windowMs;
+      const last = next >= this.#until;
+      const text =
+        from === since ? lower : markAt(from, lowerKind, { format: plan.cursorFormat, zoned: true });
+      yield { lower: text, lowerKind, from, to: last ? this.#until : next, next: last ? null : next };
+      if (last) return;
+      from = next;
+    }
+  }
+
+  #lower(kind: MarkKind | null): Mark | null {
+    const { plan } = this.#options;
+    const after = this.#byOrder() && this.#seen.high !== null ? this.#seen.high : this.#mark;
+    if (after === null || kind === null) return after ?? startMark(plan);
+    return lowerBound(after, kind, { lookback: plan.lookback, zoned: this.#zoned() });
+  }
+
+  #lists(window: Window): ListsContext {
+    const { context, stream, plan, parentPlan, signal } = this.#options;
+    const to = plan.cursorEndParam === null ? null : (window.to ?? this.#until);
+    const bounds =
+      stream.cursor === null && plan.cursorStart === null
+        ? {}
+        : boundParams(plan, { from: window.lower ?? startMark(plan), to, kind: window.lowerKind });
+    return {
+      list: { settings: context.settings, client: context.client, plan, key: stream.primaryKey, signal },
+      bounds,
+      parentPlan,
+      concurrency: Math.min(plan.parent?.concurrency ?? 2, context.settings.rateLimit.concurrency),
+      notice: (sentence) => void this.#notices.add(sentence),
+      // The server's clock is the one that its rows carry.
+      opened: (page) => {
+        this.#until = Math.min(this.#until, page.at);
+      },
+    };
+  }
+
+  #cursor(window: Window, place: Place): Cursor {
+    const mark = this.#byOrder() ? this.#settled() : this.#mark;
+    const run: Run = {
+      paged: this.#paged,
+      until: this.#until,
+      seen: this.#seen,
+      window: window.from,
+      at: asPlain(place.at),
+      parent: place.parent === null ? null : { ...place.parent, page: asPlain(place.parent.page) },
+    };
+    return writePosition({ of: this.#of, mark, high: this.#highBefore, run });
+  }
+
+  /** Rows come in the order of the cursor: then the highest that has landed says all, and no page is needed to go on from. */
+  #byOrder(): boolean {
+    const { plan, stream } = this.#options;
+    return (
+      plan.order === 'asc' &&
+      this.#seen.order !== 'none' &&
+      this.#seen.order !== 'desc' &&
+      plan.cursorParam !== null &&
+      stream.cursor !== null &&
+      plan.parent === null &&
+      plan.windowMs === null
+    );
+  }
+
+  /** The mark that holds once all that was asked for is here. Never before the present one. */
+  #settled(): Mark | null {
+    const kind = this.#kind();
+    if (this.#options.stream.cursor === null || kind === null) return this.#mark;
+    return settledMark({
+      seen: this.#seen,
+      kind,
+      mark: this.#mark,
+      highBefore: this.#highBefore,
+      latest: this.#latest(kind),
+    });
+  }
+
+  /** The latest mark that nothing can appear behind any more; null where the cursor is no time. */
+  #latest(kind: MarkKind): Mark | null {
+    const { plan } = this.#options;
+    const counts = plan.cursorFormat.includes('epoch_');
+    if (kind === 'text' || (kind === 'number' && !counts)) return null;
+    return markAt(this.#until - settleMs, kind, { format: plan.cursorFormat, zoned: this.#zoned() });
+  }
+
+  #windowMark(to: number): Mark | null {
+    const kind = this.#kind();
+    if (kind === null || kind === 'text') return this.#mark;
+    const mark = markAt(Math.min(to, this.#until - settleMs), kind, {
+      format: this.#options.plan.cursorFormat,
+      zoned: this.#zoned(),
+    });
+    return this.#mark !== null && compareMarks(mark, this.#mark, kind) < 0 ? this.#mark : mark;
+  }
+
+  /** How the cursor's values compare; null without a cursor, or before the first of its values. */
+  #kind(): MarkKind | null {
+    const { cursor } = this.#options.stream;
+    const column = cursor === null ? undefined : this.#maker.columns.find(({ name }) => name === cursor);
+    if (column === undefined) return null;
+    const kind = markKind(kindOfColumn(column));
+    if (kind !== null) return kind;
+    throw new MillraceError(
+      'cursor_invalid',
+      `The cursor "${plain(cursor ?? '', 63)}" holds values without an order (${column.sourceType}).`,
+      {
+        hint: 'Choose a field with a time or a number, or use mode "replace".',
+      },
+    );
+  }
+
+  #zoned(): boolean {
+    const { cursor } = this.#options.stream;
+    return this.#maker.columns.find(({ name }) => name === cursor)?.type !== 'timestamp';
+  }
+}
+
+interface Window {
+  readonly lower: Mark | null;
+  readonly lowerKind: MarkKind;
+  /** Its ends in ms; null without windows. */
+  readonly from: number | null;
+  readonly to: number | null;
+  /** Where the next one begins; null for the last. */
+  readonly next: number | null;
+}
+
+/** The fields to land: those asked for, and those without which rows are not found again. */
+function wantedOf({ declared, primaryKey, cursor }: ResolvedStream): ((name: string) => boolean) | undefined {
+  const { include, exclude } = declared.columns ?? {};
+  if (include === undefined && exclude === undefined) return undefined;
+  const needed = new Set([...primaryKey, ...(cursor === null ? [] : [cursor])]);
+  const included = include === undefined ? null : new Set(include);
+  const excluded = new Set(exclude);
+  return (name) => needed.has(name) || ((included === null || included.has(name)) && !excluded.has(name));
+}
+
+function asPlain(at: Place['at']): Run['at'] {
+  return at.at === 'offset' ? { ...at, tail: [...at.tail] } : at;
+}

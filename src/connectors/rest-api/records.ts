@@ -1,0 +1,179 @@
+/** The records of a page: found by the plan, and brought into the shape of rows. */
+
+import { MillraceError } from '../../core/errors.ts';
+import { plain } from '../sql/names.ts';
+import { csvPage } from './formats/csv.ts';
+import type { KnownFormat } from './formats/detect.ts';
+import { isRaw } from './formats/exact.ts';
+import { jsonPage } from './formats/json.ts';
+import { ndjsonPage } from './formats/ndjson.ts';
+import type { PageParser } from './formats/page.ts';
+import { type Pick, wholePage } from './formats/whole.ts';
+import { xmlPage } from './formats/xml.ts';
+import type { JsonRecord } from './infer.ts';
+import { atPath, expression, plainPath } from './jmespath.ts';
+import type { StreamPlan } from './plan.ts';
+import type { Rules } from './rules.ts';
+
+/** Looks at a whole page before its records are taken; true: they are not to be taken. */
+export type Inspect = (page: unknown) => boolean;
+
+/**
+ * The parser for one page. It reads as a stream unless something has to see the page as a whole: `records` that is more
+ * than a path, a pagination that looks into the records, a rule on the body.
+ */
+export function parserFor(
+  plan: StreamPlan,
+  format: KnownFormat,
+  { rules, inspect }: { readonly rules: Rules; readonly inspect: Inspect },
+): PageParser {
+  switch (format) {
+    case 'csv':
+      return csvPage(plan.csv);
+    case 'ndjson':
+      return ndjsonPage(plan.records === null ? null : expression(plan.records));
+    case 'json':
+    case 'xml': {
+      const path = plan.records === null ? [] : plainPath(plan.records);
+      if (path !== null && !rules.lookInto && !looksInto(plan, path))
+        return format === 'json' ? jsonPage(path) : xmlPage(path);
+      return wholePage(format, picker(plan, inspect));
+    }
+    default:
+      throw format satisfies never;
+  }
+}
+
+/** Whether the pagination asks for something inside of the records, which a stream has let go by then. */
+function looksInto({ pagination }: StreamPlan, records: readonly string[]): boolean {
+  const asked = [
+    'next' in pagination ? pagination.next : undefined,
+    'has_more' in pagination ? pagination.has_more : undefined,
+  ];
+  return asked.some((text) => {
+    if (text === undefined) return false;
+    const path = plainPath(text);
+    return path === null || records.every((name, at) => path[at] === name);
+  });
+}
+
+function picker({ records }: StreamPlan, inspect: Inspect): Pick {
+  const path = records === null ? [] : plainPath(records);
+  const find = records === null || path !== null ? null : expression(records);
+  return (page) => {
+    if (inspect(page)) return { records: [], found: true };
+    const value = find === null ? atPath(page, path ?? []) : find(page);
+    if (value === undefined) return { records: [], found: false };
+    if (value === null) return { records: [], found: true };
+    if (Array.isArray(value)) return { records: value, found: true };
+    return typeof value === 'object' && !isRaw(value)
+      ? { records: [value], found: true }
+      : { records: [], found: false };
+  };
+}
+
+/** Where APIs put what went wrong. */
+const errorNames = /^(errors?|error_?(message|code|description)|faults?|exception|message|detail)$/i;
+
+/**
+ * A page without a place for records. Some APIs leave an empty list out; one that speaks of an error has failed under a
+ * status of success, and nothing must be taken for an empty list then. Throws `response_invalid`.
+ */
+export function refuseAbsent(
+  { records }: StreamPlan,
+  envelope: unknown,
+  clean: (text: string) => string,
+): void {
+  const isObject = typeof envelope === 'object' && envelope !== null && !Array.isArray(envelope);
+  const fields = isObject ? Object.entries(envelope as object) : [];
+  const told = fields.find(
+    ([name, value]) => errorNames.test(name) && value !== null && value !== false && value !== '',
+  );
+  if (isObject && told === undefined && fields.length > 0 && records !== null) {
+    const parent = plainPath(records)?.slice(0, -1) ?? [];
+    const around = atPath(envelope, parent);
+    if (typeof around === 'object' && around !== null) return;
+  }
+  const what =
+    records === null
+      ? 'The page is no list and no record'
+      : `The page has nothing at "${plain(records, 100)}"`;
+  const words =
+    told === undefined ? '' : `; it says ${plain(clean(`"${told[0]}": ${JSON.stringify(told[1])}`), 300)}`;
+  const names =
+    fields.length === 0 ? '' : `. Its fields: ${plain(fields.map(([name]) => name).join(', '), 200)}`;
+  throw new MillraceError('response_invalid', `${what}${words}${told === undefined ? names : ''}.`, {
+    hint:
+      told === undefined
+        ? 'Correct rest.records; preview_stream shows what was found.'
+        : 'The API reports an error under a status of success. If it is none, say so in "responses", e.g. {"when": "error", "do": "skip"}.',
+  });
+}
+
+/** Makes rows-to-be of raw records: one an element where a list explodes, nested objects as fields of their own, the parent's value beside. */
+export function shaper(
+  plan: StreamPlan,
+  parent: unknown,
+): (records: readonly unknown[]) => readonly JsonRecord[] {
+  const { explode, flatten } = plan;
+  const column = parent === null || plan.parent === null ? null : plan.parent.column;
+  const simple = explode === null && flatten === 0 && column === null;
+  const finish = (record: JsonRecord): JsonRecord => {
+    const flat = flatten === 0 ? record : flattened(record, flatten);
+    // Defines, as a spread does: a field may be called `__proto__`.
+    return column === null ? flat : { [column]: parent, ...flat };
+  };
+  return (records) => {
+    if (simple) return records.every(isRecord) ? records : records.map(asRecord);
+    const whole =
+      explode === null
+        ? records.map(asRecord)
+        : records.flatMap((record) => exploded(asRecord(record), explode));
+    return whole.map(finish);
+  };
+}
+
+function exploded(
+  record: JsonRecord,
+  { field, keep }: NonNullable<StreamPlan['explode']>,
+): readonly JsonRecord[] {
+  const list = Object.hasOwn(record, field) ? record[field] : atPath(record, field.split('.'));
+  if (list === null || list === undefined) return [];
+  const kept = Object.entries(keep).map(([column, from]) => [
+    column,
+    Object.hasOwn(record, from) ? record[from] : (atPath(record, from.split('.')) ?? null),
+  ]);
+  return (Array.isArray(list) ? list : [list]).map((element) => ({
+    ...Object.fromEntries(kept),
+    ...asRecord(element),
+    ...Object.fromEntries(kept),
+  }));
+}
+
+function flattened(record: JsonRecord, depth: number): JsonRecord {
+  const fields: [string, unknown][] = [];
+  const walk = (value: JsonRecord, prefix: string, left: number): void => {
+    for (const [name, inner] of Object.entries(value)) {
+      if (left > 0 && isRecord(inner) && Object.keys(inner).length > 0)
+        walk(inner, `${prefix}${name}_`, left - 1);
+      else fields.push([`${prefix}${name}`, inner]);
+    }
+  };
+  walk(record, '', depth);
+  const names = new Set(Object.keys(record));
+  // A field of the record itself keeps its name before one that flattening gives the same.
+  return Object.fromEntries(
+    fields.map(([name, value]) =>
+      names.has(name) && record[name] !== value ? [`${name}_2`, value] : [name, value],
+    ),
+  );
+}
+
+function isRecord(value: unknown): value is JsonRecord {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !isRaw(value);
+}
+
+/** A list of plain values is a list of rows with one column. */
+function asRecord(value: unknown): JsonRecord {
+  return isRecord(value) ? value : { value };
+}

@@ -1,0 +1,118 @@
+import { MillraceError } from '../../core/errors.ts';
+import type { ResolvedStream, Stream } from '../../core/model.ts';
+import type { PaginationConfig } from '../../core/rest.ts';
+import { chooseColumns, chooseMode, findColumn, sortsBehind } from '../sql/choices.ts';
+import { plain } from '../sql/names.ts';
+import { candidates, chooseCursor, chooseKey, type RestColumn, shapeOf } from './choose.ts';
+import { lookAtPage } from './look.ts';
+import { planStream, type StreamPlan } from './plan.ts';
+import type { PageSample, RestContext } from './sample.ts';
+
+/** A stream after one look at its first page, and what reading it needs besides. */
+export interface ResolvedRest {
+  readonly stream: ResolvedStream;
+  readonly plan: StreamPlan;
+  readonly sample: PageSample;
+}
+
+/**
+ * Looks at the first page of a declared stream and chooses what was left open. Throws a coded error with a hint for
+ * everything that could not work: better now than after an hour of paging.
+ */
+export async function resolveRest(
+  context: RestContext,
+  stream: Stream,
+  signal: AbortSignal,
+): Promise<ResolvedRest> {
+  refuseDeletes(stream);
+  const sample = await lookAtPage(context, planStream(context.settings, stream), signal);
+  return { stream: resolveOver(stream, sample), plan: sample.plan, sample };
+}
+
+/** The choices, over what a look found. Pure. */
+function resolveOver(stream: Stream, sample: PageSample): ResolvedStream {
+  const { plan } = sample;
+  const notes = pageNotes(stream, sample);
+  const shape = shapeOf(stream, sample);
+  const choice = { stream, plan, sample, shape };
+  const key = chooseKey(choice, notes);
+  const cursor = chooseCursor(choice, notes);
+  const mode = chooseMode({ stream, key, cursor, shape, candidates: candidates(shape) }, notes);
+  const usedCursor = mode === 'replace' ? null : cursor;
+  const find = (name: string, what: string): RestColumn => findColumn(shape, name, what);
+  const needed = [...(mode === 'merge' ? key : []), ...(usedCursor ? [usedCursor] : [])];
+  const columns = shape.columns.length === 0 ? [] : chooseColumns({ stream, shape, find }, needed, notes);
+  const usedKey = mode !== 'append' && key.every((column) => columns.includes(column)) ? key : [];
+  if (usedCursor?.type === 'text') notes.push(sortsBehind(usedCursor));
+  return {
+    name: stream.name,
+    declared: stream,
+    mode,
+    columns: columns.map(({ name, type, sourceType, nullable }) => ({
+      name,
+      type,
+      sourceType,
+      nullable: nullable && !usedKey.some((column) => column.name === name),
+    })),
+    primaryKey: usedKey.map(({ name }) => name),
+    cursor: usedCursor?.name ?? null,
+    detectDeletes: false,
+    columnsGrow: true,
+    notes,
+  };
+}
+
+function refuseDeletes({ name, deletes }: Stream): void {
+  if (deletes !== 'detect') return;
+  throw new MillraceError(
+    'invalid_config',
+    `Stream "${name}" cannot look for deleted records: an API does not list what is gone.`,
+    {
+      hint: 'Leave `deletes` out; mode "replace" reads everything each time, and what is gone is gone here too.',
+    },
+  );
+}
+
+/** What the look settled, in the words of a run's warnings. Throws where nobody but a person can say how it is paged. */
+function pageNotes(
+  stream: Stream,
+  { plan, recordsFound, paginationFound, records, rows }: PageSample,
+): string[] {
+  const notes: string[] = [];
+  if (rows.length === 0)
+    notes.push(
+      `${plain(stream.path ?? '', 100)} has no records yet: columns and types come with the first ones.`,
+    );
+  if (recordsFound !== null && plan.records !== null)
+    notes.push(
+      `Records are taken from ${plan.records}: ${recordsFound}. Declare rest.records if it is another.`,
+    );
+  if (paginationFound !== null) {
+    if (!paginationFound.sure) throw unsure(stream, paginationFound.why);
+    notes.push(`Pagination ${shownPagination(paginationFound.pagination)}: ${paginationFound.why}.`);
+  }
+  const size = pageSize(plan.pagination);
+  if (size !== null && records > size)
+    notes.push(
+      `The API was asked for ${size} records a page and answered with ${records}: it may not know the parameter, or stop at a maximum of its own.`,
+    );
+  return notes;
+}
+
+function unsure(stream: Stream, why: string): MillraceError {
+  return new MillraceError('invalid_config', `How "${stream.name}" is paged cannot be told: ${why}.`, {
+    hint: 'Look into the API\'s documentation and declare rest.pagination: {"type":"offset","limit_param":"limit","offset_param":"offset","limit":100}, {"type":"page","page_param":"page","size_param":"per_page","size":100}, {"type":"cursor","cursor_param":"cursor","next":"meta.next_cursor"}, {"type":"next_url","next":"links.next"}, {"type":"link_header"}, {"type":"keyset","param":"starting_after","field":"id"}, or {"type":"none"} when one answer holds everything.',
+  });
+}
+
+/** A pagination in a few words. */
+export function shownPagination(pagination: PaginationConfig): string {
+  const { type, ...rest } = pagination;
+  const parts = Object.entries(rest).map(([name, value]) => `${name} ${String(value)}`);
+  return plain(parts.length === 0 ? `"${type}"` : `"${type}" (${parts.join(', ')})`, 200);
+}
+
+function pageSize(pagination: PaginationConfig): number | null {
+  if (pagination.type === 'offset') return pagination.limit;
+  return pagination.type === 'page' ? (pagination.size ?? null) : null;
+}

@@ -1,0 +1,257 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { freshWarehouse } from '../support/landed.ts';
+import { serveLists, type TestApi } from '../support/rest-apis.ts';
+import { type ListApi, serveList, type Thing, thing } from '../support/rest-list.ts';
+
+/** Every way of paging in every format, over the wire and into a table. */
+
+const count = 47;
+const things = Array.from({ length: count }, (_, at) => thing(at + 1));
+const ways = {
+  offset: { type: 'offset', limit_param: 'limit', offset_param: 'offset', limit: 10 },
+  page: { type: 'page', page_param: 'page', size_param: 'limit', size: 10 },
+  cursor: { type: 'cursor', cursor_param: 'cursor', next: 'meta.next_cursor' },
+  'cursor-header': { type: 'cursor', cursor_param: 'cursor', next_header: 'X-Next' },
+  link: { type: 'link_header' },
+  next: { type: 'next_url', next: 'links.next' },
+  keyset: { type: 'keyset', param: 'after', field: 'id' },
+  all: { type: 'none' },
+} as const;
+type Way = keyof typeof ways;
+const formats = ['json', 'ndjson', 'csv', 'xml'] as const;
+type Format = (typeof formats)[number];
+
+/** Where the page itself says what comes next: lines and tables have no place for it, and XML has one under its root. */
+const inBody: ReadonlySet<Way> = new Set(['cursor', 'next']);
+const combinations = (Object.keys(ways) as Way[]).flatMap((way) =>
+  formats
+    .filter((format) => format === 'json' || format === 'xml' || !inBody.has(way))
+    .map((format) => [way, format] as const),
+);
+
+let api: ListApi;
+beforeAll(async () => {
+  api = await serveList(things);
+});
+afterAll(async () => {
+  await api?.[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  api.things = [...things];
+  api.hook = () => undefined;
+});
+
+function streamFor(way: Way, format: Format, more: object = {}): object {
+  const pagination = { ...ways[way] } as Record<string, unknown>;
+  if (format === 'xml' && 'next' in pagination) pagination['next'] = `answer.${String(pagination['next'])}`;
+  return {
+    name: 'things',
+    path: `/${way}`,
+    primary_key: ['id'],
+    ...more,
+    rest: { pagination, params: { format }, ...(format === 'xml' ? { records: 'answer.things.thing' } : {}) },
+  };
+}
+
+describe.each(combinations)('%s in %s', (way, format) => {
+  test.each(['merge', 'replace'] as const)(
+    'lands whole and exact by %s, and again without a change',
+    async (mode) => {
+      using warehouse = freshWarehouse();
+      const stream = streamFor(way, format, { mode });
+      const first = await warehouse.sync({ url: api.url, stream });
+      expect(first.error).toBeUndefined();
+      expect(first).toMatchObject({ status: 'succeeded', rows_written: count, rejects: 0 });
+      expect(warehouse.query('SELECT id, name, amount, updated_at FROM api__things ORDER BY id')).toEqual(
+        things.map((one) => ({ ...one, updated_at: one.updated_at.replace('Z', '.000000Z') })),
+      );
+      if (mode === 'merge')
+        expect(await warehouse.sync({ url: api.url, stream })).toMatchObject({
+          status: 'succeeded',
+          rows_written: 0,
+        });
+    },
+  );
+});
+
+describe('auto', () => {
+  test.each([
+    ['link', 'link_header'],
+    ['cursor', 'cursor'],
+    ['next', 'next_url'],
+    ['page', 'page'],
+    ['offset', 'offset'],
+    ['all', 'none'],
+  ] as const)('finds how /%s is paged, and reads it whole', async (way, found) => {
+    using warehouse = freshWarehouse();
+    const result = await warehouse.sync({ url: api.url, stream: { name: 'things', path: `/${way}` } });
+    expect(result.error).toBeUndefined();
+    expect(result.rows_written).toBe(count);
+    expect(result.warnings?.join()).toContain(`Pagination "${found}"`);
+  });
+
+  test('reads json-server by the Link header of its pages', async () => {
+    await using lists: TestApi = await serveLists({
+      posts: Array.from({ length: 35 }, (_, at) => ({ id: at + 1, title: `t${at}` })),
+    });
+    using warehouse = freshWarehouse();
+    const result = await warehouse.sync({
+      url: lists.url,
+      stream: { name: 'posts', path: '/posts', rest: { params: { _page: 1 } } },
+    });
+    expect(result).toMatchObject({ status: 'succeeded', rows_written: 35 });
+    const paged = await warehouse.sync({
+      url: lists.url,
+      stream: {
+        name: 'starts',
+        path: '/posts',
+        primary_key: ['id'],
+        rest: { pagination: { type: 'offset', offset_param: '_start', limit_param: '_limit', limit: 8 } },
+      },
+    });
+    expect(paged).toMatchObject({ status: 'succeeded', rows_written: 35 });
+  });
+
+  test('stops where the API says that there is more and no way leads there', async () => {
+    using warehouse = freshWarehouse();
+    api.hook = (_, response) => {
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ total: 500, data: things.slice(0, 10) }));
+      return true;
+    };
+    const result = await warehouse.sync({ url: api.url, stream: { name: 'things', path: '/x' } });
+    expect(result.error).toMatchObject({ code: 'invalid_config' });
+    expect(result.error?.message).toContain('500 records');
+  });
+});
+
+describe('brakes', () => {
+  test.each(Object.keys(ways).filter((way) => way !== 'all') as Way[])(
+    'an API that ignores where to go on does not run for ever: %s',
+    async (way) => {
+      using warehouse = freshWarehouse();
+      const answers: Readonly<Record<string, unknown>> = {
+        meta: { next_cursor: 'same' },
+        links: { next: '/again' },
+      };
+      api.hook = (_, response) => {
+        response.writeHead(200, {
+          'content-type': 'application/json',
+          link: '</again>; rel="next"',
+          'x-next': 'same',
+        });
+        response.end(JSON.stringify({ ...answers, data: things.slice(0, 10) }));
+        return true;
+      };
+      const before = api.requests.length;
+      const result = await warehouse.sync({ url: api.url, stream: streamFor(way, 'json') });
+      expect(result.error).toMatchObject({ code: 'pagination_loop' });
+      expect(api.requests.length - before).toBeLessThan(8);
+    },
+  );
+
+  test('an echoed page that is another one', async () => {
+    using warehouse = freshWarehouse();
+    api.hook = (request, response) => {
+      const page = Number(new URL(request.url ?? '', api.url).searchParams.get('page'));
+      response.setHeader('content-type', 'application/json');
+      response.end(
+        JSON.stringify({
+          meta: { page: Math.min(page, 2) },
+          data: things.slice(page * 10 - 10, page * 10),
+        }),
+      );
+      return true;
+    };
+    const result = await warehouse.sync({ url: api.url, stream: streamFor('page', 'json') });
+    expect(result.error).toMatchObject({ code: 'pagination_loop' });
+    expect(result.error?.message).toContain('"page" was 3 and the answer says 2');
+  });
+
+  test('a next address that leads elsewhere is not followed', async () => {
+    using warehouse = freshWarehouse();
+    await using other = await serveList(things);
+    api.hook = (_, response) => {
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ links: { next: `${other.url}/next` }, data: things.slice(0, 10) }));
+      return true;
+    };
+    const result = await warehouse.sync({ url: api.url, stream: streamFor('next', 'json') });
+    expect(result.error).toMatchObject({ code: 'host_not_allowed' });
+    expect(other.requests).toEqual([]);
+  });
+
+  test('a page that a filter of the server made short is not the last one', async () => {
+    using warehouse = freshWarehouse();
+    api.hook = (request, response) => {
+      const page = Number(new URL(request.url ?? '', api.url).searchParams.get('page'));
+      response.setHeader('content-type', 'application/json');
+      response.end(
+        JSON.stringify({ data: things.slice(page * 10 - 10, page * 10).filter(({ id }) => id % 5 !== 0) }),
+      );
+      return true;
+    };
+    const result = await warehouse.sync({ url: api.url, stream: streamFor('page', 'json') });
+    expect(result.rows_written).toBe(things.filter(({ id }) => id % 5 !== 0).length);
+  });
+
+  test('an API that has nothing at all behind its last page may say so with 404', async () => {
+    using warehouse = freshWarehouse();
+    api.hook = (request, response) => {
+      if (Number(new URL(request.url ?? '', api.url).searchParams.get('page')) < 6) return undefined;
+      response.writeHead(404, { 'content-type': 'application/json' }).end('{"detail":"Invalid page."}');
+      return true;
+    };
+    expect(await warehouse.sync({ url: api.url, stream: streamFor('page', 'json') })).toMatchObject({
+      status: 'succeeded',
+      rows_written: count,
+    });
+  });
+});
+
+describe('positions in a body', () => {
+  test('a search by POST is paged inside of its body', async () => {
+    using warehouse = freshWarehouse();
+    const bodies: unknown[] = [];
+    api.hook = (request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        const body = JSON.parse(Buffer.concat(chunks).toString()) as {
+          query: string;
+          page: { from: number; size: number };
+        };
+        bodies.push(body);
+        const hits: readonly Thing[] = things.slice(body.page.from, body.page.from + 20);
+        response
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(JSON.stringify({ hits: { hits } }));
+      });
+      return true;
+    };
+    const result = await warehouse.sync({
+      url: api.url,
+      stream: {
+        name: 'things',
+        path: '/search',
+        mode: 'replace',
+        rest: {
+          method: 'POST',
+          body: { query: 'x', page: { size: 20 } },
+          records: 'hits.hits',
+          pagination: {
+            type: 'offset',
+            in: 'body',
+            offset_param: 'page.from',
+            limit_param: 'page.size',
+            limit: 20,
+          },
+        },
+      },
+    });
+    expect(result.error).toBeUndefined();
+    expect(result.rows_written).toBe(count);
+    expect(bodies[1]).toEqual({ query: 'x', page: { size: 20, from: 0 } });
+    expect(bodies[2]).toEqual({ query: 'x', page: { size: 20, from: 19 } });
+  });
+});

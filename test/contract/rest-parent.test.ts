@@ -1,0 +1,194 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { MillraceError } from '../../src/core/errors.ts';
+import { freshWarehouse, type Warehouse } from '../support/landed.ts';
+import { answer, queryOf, serve, type TestApi } from '../support/rest-apis.ts';
+
+/** Lists that are asked for once for each row of another stream. */
+
+interface Order {
+  readonly id: number | string;
+  readonly lines: number;
+}
+
+let orders: Order[];
+let api: TestApi;
+let warehouse: Warehouse;
+let before: (url: URL) => Promise<void> | void;
+let most: number;
+let now: number;
+
+beforeEach(async () => {
+  orders = Array.from({ length: 23 }, (_, at) => ({ id: at + 1, lines: (at * 7) % 13 }));
+  before = () => undefined;
+  most = 0;
+  now = 0;
+  api = await serve((request, response) => {
+    const url = new URL(request.url ?? '/', 'http://localhost');
+    void (async () => {
+      now += 1;
+      most = Math.max(most, now);
+      await before(url);
+      now -= 1;
+      const query = queryOf(request);
+      const offset = Number(query.get('offset') ?? 0);
+      if (url.pathname === '/orders')
+        return answer(response, 200, { data: orders.slice(offset, offset + 5) });
+      const named = /^\/orders\/([^/]+)\/lines$/.exec(url.pathname)?.[1] ?? query.get('order') ?? '';
+      const order = orders.find(({ id }) => String(id) === decodeURIComponent(named));
+      if (order === undefined) return answer(response, 404, { error: 'no such order' });
+      const lines = Array.from({ length: order.lines }, (_, at) => ({
+        line: at + 1,
+        text: `${order.id}/${at + 1}`,
+      }));
+      return answer(response, 200, { data: lines.slice(offset, offset + 5) });
+    })();
+  });
+  warehouse = freshWarehouse();
+});
+afterEach(async () => {
+  warehouse[Symbol.dispose]();
+  await api[Symbol.asyncDispose]();
+});
+
+const pagination = { type: 'offset', limit_param: 'limit', offset_param: 'offset', limit: 5 };
+const parent = { name: 'orders', path: '/orders', primary_key: ['id'], rest: { pagination } };
+
+function lines(more: object = {}, rest: object = {}): object {
+  return {
+    name: 'lines',
+    path: '/orders/{order}/lines',
+    primary_key: ['orders_id', 'line'],
+    mode: 'merge',
+    ...more,
+    rest: { records: 'data', pagination, parent: { stream: 'orders', field: 'id', param: 'order' }, ...rest },
+  };
+}
+
+function expected(): unknown[] {
+  return orders.flatMap(({ id, lines: count }) =>
+    Array.from({ length: count }, (_, at) => ({ orders_id: id, line: at + 1, text: `${id}/${at + 1}` })),
+  );
+}
+
+function landed(): unknown[] {
+  return warehouse.query('SELECT orders_id, line, text FROM api__lines ORDER BY orders_id, line');
+}
+
+describe('a list for each row of another', () => {
+  test('with the value in the path', async () => {
+    const result = await warehouse.sync({ url: api.url, stream: lines(), streams: [parent] });
+    expect(result.error).toBeUndefined();
+    expect(landed()).toEqual(expected());
+    expect(await warehouse.sync({ url: api.url, stream: lines(), streams: [parent] })).toMatchObject({
+      rows_written: 0,
+    });
+  });
+
+  test('in the query, and by replace', async () => {
+    const stream = lines({ path: '/lines', mode: 'replace' });
+    expect((await warehouse.sync({ url: api.url, stream, streams: [parent] })).error).toBeUndefined();
+    expect(landed()).toEqual(expected());
+  });
+
+  test('several at one time, and no more than that', async () => {
+    before = () => sleep(5);
+    const stream = lines({}, { parent: { stream: 'orders', field: 'id', param: 'order', concurrency: 3 } });
+    await warehouse.sync({ url: api.url, stream, streams: [parent] });
+    expect(landed()).toEqual(expected());
+    expect(most).toBe(3);
+  });
+
+  test('one request at a time is enough', async () => {
+    const config = { rate_limit: { concurrency: 1 } };
+    expect(
+      (await warehouse.sync({ url: api.url, stream: lines(), streams: [parent], config })).error,
+    ).toBeUndefined();
+    expect(landed()).toEqual(expected());
+    expect(most).toBe(1);
+  });
+
+  test('a parent that is gone meanwhile has no rows, and values are sent as they are', async () => {
+    orders = [
+      { id: 'a/b c?', lines: 2 },
+      { id: 'ü', lines: 1 },
+      { id: 'x', lines: 3 },
+    ];
+    before = (url) => {
+      if (url.pathname.includes('%C3%BC')) orders = orders.filter(({ id }) => id !== 'x');
+    };
+    const result = await warehouse.sync({ url: api.url, stream: lines(), streams: [parent] });
+    expect(result.error).toBeUndefined();
+    expect(landed()).toEqual(expected());
+  });
+
+  test('a value that would walk through paths is refused', async () => {
+    orders = [{ id: '..', lines: 2 }];
+    const result = await warehouse.sync({ url: api.url, stream: lines(), streams: [parent] });
+    expect(result.error).toMatchObject({ code: 'response_invalid' });
+    expect(api.requests.filter((line) => !line.startsWith('GET /orders')).length).toBe(0);
+  });
+
+  test('no parents, no rows', async () => {
+    orders = [];
+    expect(await warehouse.sync({ url: api.url, stream: lines(), streams: [parent] })).toMatchObject({
+      status: 'succeeded',
+      rows_written: 0,
+    });
+  });
+
+  test.each([
+    [[], 'is not a stream of this connector'],
+    [
+      [{ ...parent, rest: { ...parent.rest, parent: { stream: 'x', field: 'y', param: 'z' } } }],
+      'has a parent itself',
+    ],
+  ])('says what is wrong with the parent', async (streams, message) => {
+    const result = await warehouse.sync({ url: api.url, stream: lines(), streams });
+    expect(result.error).toMatchObject({ code: 'invalid_config', message: expect.stringContaining(message) });
+  });
+});
+
+describe('cut off at any request', () => {
+  test('it goes on behind the parents that are done, and nothing is lost or doubled', async () => {
+    await warehouse.sync({ url: api.url, stream: lines(), streams: [parent] });
+    const whole = api.requests.length;
+    for (let cut = 4; cut < whole; cut += 3) {
+      using own = freshWarehouse();
+      const stop = new AbortController();
+      const base = api.requests.length;
+      before = () => {
+        if (api.requests.length - base === cut)
+          stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+      };
+      await own.sync({ url: api.url, stream: lines(), streams: [parent], signal: stop.signal });
+      before = () => undefined;
+      const from = api.requests.length;
+      expect((await own.sync({ url: api.url, stream: lines(), streams: [parent] })).error).toBeUndefined();
+      expect(
+        own.query('SELECT orders_id, line, text FROM api__lines ORDER BY orders_id, line'),
+        `cut at ${cut}`,
+      ).toEqual(expected());
+      // Late cuts leave little to do.
+      if (cut > whole * 0.8) expect(api.requests.length - from).toBeLessThan(whole * 0.5);
+    }
+  });
+
+  test('parents that were added or removed meanwhile are seen or passed over', async () => {
+    const stop = new AbortController();
+    before = () => {
+      if (api.requests.length === 25) stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+    };
+    await warehouse.sync({ url: api.url, stream: lines(), streams: [parent], signal: stop.signal });
+    before = () => undefined;
+    const gone = orders.splice(3, 2);
+    orders.push({ id: 99, lines: 4 });
+    expect(
+      (await warehouse.sync({ url: api.url, stream: lines(), streams: [parent] })).error,
+    ).toBeUndefined();
+    const kept = landed().filter(
+      (row) => !gone.some(({ id }) => id === (row as { orders_id: number }).orders_id),
+    );
+    expect(kept).toEqual(expected());
+  });
+});

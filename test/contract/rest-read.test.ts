@@ -1,0 +1,368 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { normalTime } from '../../src/connectors/rest-api/kinds.ts';
+import { MillraceError } from '../../src/core/errors.ts';
+import { freshWarehouse, type Warehouse } from '../support/landed.ts';
+import { type ListApi, momentOf, serveList, thing } from '../support/rest-list.ts';
+import { createRng, testSeed } from '../support/rng.ts';
+
+/** Reading again and again: what changed, where an interrupted reading goes on, and what a changing source may not lose. */
+
+let api: ListApi;
+let warehouse: Warehouse;
+beforeEach(async () => {
+  api = await serveList(Array.from({ length: 60 }, (_, at) => thing(at + 1)));
+  warehouse = freshWarehouse();
+});
+afterEach(async () => {
+  warehouse[Symbol.dispose]();
+  await api[Symbol.asyncDispose]();
+});
+
+const offset = { type: 'offset', limit_param: 'limit', offset_param: 'offset', limit: 10 };
+const cursor = { type: 'cursor', cursor_param: 'cursor', next: 'meta.next_cursor' };
+const since = { cursor_param: 'since', cursor_format: 'iso' };
+
+function stream(way: string, rest: object, more: object = {}): object {
+  return {
+    name: 'things',
+    path: `/${way}`,
+    primary_key: ['id'],
+    cursor: 'updated_at',
+    ...more,
+    rest: { records: 'data', ...rest },
+  };
+}
+
+function queries(): URLSearchParams[] {
+  return api.requests.map((line) => new URL(line.split(' ')[1] ?? '', api.url).searchParams);
+}
+
+function change(id: number, second: number): void {
+  api.things = api.things.map((one) =>
+    one.id === id ? { ...one, name: `changed at ${second}`, updated_at: momentOf(second) } : one,
+  );
+}
+
+describe('what changed since', () => {
+  test.each([
+    ['iso', '2026-01-01T00:00:59Z'],
+    ['value', '2026-01-01T00:00:59Z'],
+    ['date', '2026-01-01'],
+    ['epoch_s', String(Date.UTC(2026, 0, 1, 0, 0, 59) / 1_000)],
+    ['epoch_ms', String(Date.UTC(2026, 0, 1, 0, 0, 59))],
+    ['updated:>={iso}', 'updated:>=2026-01-01T00:00:59Z'],
+    ['{YYYY}{MM}{DD}-{HH}{mm}{ss}', '20260101-000059'],
+  ])('is asked for as %s', async (cursor_format, sent) => {
+    const declared = stream('cursor', { pagination: cursor, cursor_param: 'newer', cursor_format });
+    expect((await warehouse.sync({ url: api.url, stream: declared })).error).toBeUndefined();
+    const before = api.requests.length;
+    await warehouse.sync({ url: api.url, stream: declared });
+    expect(
+      queries()
+        .slice(before)
+        .some((query) => query.get('newer') === sent),
+    ).toBe(true);
+  });
+
+  test('is all that is read, and only what is different is written', async () => {
+    const declared = stream('cursor', { pagination: cursor, ...since });
+    expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({
+      rows_written: 60,
+      cursor_after: '2026-01-01T00:01:00.000000Z',
+    });
+    change(7, 100);
+    api.things.push(thing(61, { updated_at: momentOf(101) }));
+    const second = await warehouse.sync({ url: api.url, stream: declared });
+    expect(second).toMatchObject({ status: 'succeeded', rows_written: 2 });
+    expect(second.rows_read).toBeLessThan(6);
+    expect(
+      warehouse.query('SELECT count(*) AS n, max(name) AS name FROM api__things WHERE id IN (7, 61)')[0]?.[
+        'n'
+      ],
+    ).toBe(2);
+    expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({
+      rows_written: 0,
+      cursor_after: momentOf(101).replace('Z', '.000000Z'),
+    });
+  });
+
+  test('ties with the mark come even when they appear later', async () => {
+    const declared = stream('cursor', { pagination: cursor, ...since });
+    await warehouse.sync({ url: api.url, stream: declared });
+    api.things.push(thing(61, { updated_at: momentOf(60) }));
+    expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_written: 1 });
+  });
+
+  test('a look-back window reaches behind the mark', async () => {
+    const declared = stream('cursor', { pagination: cursor, ...since }, { lookback: '30s' });
+    await warehouse.sync({ url: api.url, stream: declared });
+    api.things.push(thing(61, { updated_at: momentOf(35) }));
+    expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_written: 1 });
+  });
+
+  test('the mark never passes the beginning of the reading', async () => {
+    const now = new Date();
+    const soon = new Date(now.getTime() + 3_600_000).toISOString();
+    api.things.push(thing(61, { updated_at: soon }));
+    const declared = stream('cursor', { pagination: cursor, ...since });
+    const { cursor_after } = await warehouse.sync({ url: api.url, stream: declared });
+    expect(Date.parse(cursor_after ?? '')).toBeLessThan(now.getTime() - 50_000);
+  });
+
+  test('is picked out here where the API cannot be asked, and that is said', async () => {
+    const declared = stream('cursor', { pagination: cursor });
+    await warehouse.sync({ url: api.url, stream: declared });
+    change(9, 200);
+    const second = await warehouse.sync({ url: api.url, stream: declared });
+    expect(second.rows_written).toBe(1);
+    expect(second.rows_read).toBeLessThan(5);
+    expect(second.warnings?.join('\n')).toMatch(/reads all pages/);
+    expect(second.warnings?.join('\n')).toMatch(/records were read and left out/);
+  });
+
+  test('in windows of time, with an end to each, where an API caps what it answers', async () => {
+    const declared = stream('cursor', {
+      pagination: cursor,
+      cursor_param: 'since',
+      cursor_end_param: 'until',
+      cursor_format: 'iso',
+      cursor_start: '2026-01-01T00:00:00Z',
+      window: '30d',
+    });
+    const first = await warehouse.sync({ url: api.url, stream: declared });
+    expect(first.error).toBeUndefined();
+    expect(first.rows_written).toBe(60);
+    const asked = queries().map((query) => [query.get('since'), query.get('until')]);
+    expect(asked).toContainEqual(['2026-01-01T00:00:00Z', '2026-01-31T00:00:00Z']);
+    expect(asked).toContainEqual(['2026-01-31T00:00:00Z', '2026-03-02T00:00:00Z']);
+    const before = api.requests.length;
+    api.things.push(thing(61, { updated_at: new Date(Date.now() - 5_000).toISOString() }));
+    expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_written: 1 });
+    // The second run begins where the first ended: today, not in January.
+    expect(
+      queries()
+        .slice(before)
+        .filter((query) => (query.get('since') ?? '') < '2026-02').length,
+    ).toBeLessThan(2);
+  });
+
+  test('with rows in the order of the cursor the mark moves with every page', async () => {
+    const declared = stream('cursor', {
+      pagination: cursor,
+      ...since,
+      order: 'asc',
+      params: { sort: 'updated_at' },
+    });
+    const stop = new AbortController();
+    api.hook = (_, __, n) => {
+      if (n === 5) stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+      return undefined;
+    };
+    const cut = await warehouse.sync({ url: api.url, stream: declared, signal: stop.signal });
+    expect(cut.status).toBe('cancelled');
+    expect(cut.cursor_after).toMatch(/^2026-01-01T00:00:[1-5]/);
+    api.hook = () => undefined;
+    const before = api.requests.length;
+    const rest = await warehouse.sync({ url: api.url, stream: declared });
+    expect(rest.status).toBe('succeeded');
+    expect(queries()[before + 1]?.get('since')).toMatch(/^2026-01-01T00:00:/);
+    expect(warehouse.query('SELECT count(*) AS n FROM api__things')).toEqual([{ n: 60 }]);
+  });
+});
+
+describe('append', () => {
+  const declared = (): object => ({
+    name: 'things',
+    path: '/cursor',
+    cursor: 'updated_at',
+    mode: 'append',
+    rest: { records: 'data', pagination: cursor, ...since },
+  });
+
+  test('adds what is new and recognises what comes again, ties among them', async () => {
+    await warehouse.sync({ url: api.url, stream: declared() });
+    expect(await warehouse.sync({ url: api.url, stream: declared() })).toMatchObject({ rows_written: 0 });
+    api.things.push(thing(61, { updated_at: momentOf(60) }), thing(62));
+    expect(await warehouse.sync({ url: api.url, stream: declared() })).toMatchObject({ rows_written: 2 });
+    expect(warehouse.query('SELECT count(*) AS n, count(DISTINCT id) AS d FROM api__things')).toEqual([
+      { n: 62, d: 62 },
+    ]);
+    // Only what the last run read has to be recognised by the next.
+    expect(warehouse.query('SELECT sum(n) AS n FROM _millrace_overlap')[0]?.['n']).toBeLessThan(10);
+  });
+
+  test('doubles nothing when it is cut off at any request', async () => {
+    for (let cut = 2; cut <= 8; cut += 1) {
+      using own = freshWarehouse();
+      const base = api.requests.length;
+      const stop = new AbortController();
+      api.hook = () => {
+        if (api.requests.length - base === cut)
+          stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+        return undefined;
+      };
+      await own.sync({ url: api.url, stream: declared(), signal: stop.signal });
+      api.hook = () => undefined;
+      expect((await own.sync({ url: api.url, stream: declared() })).status).toBe('succeeded');
+      expect(own.query('SELECT count(*) AS n, count(DISTINCT id) AS d FROM api__things')).toEqual([
+        { n: 60, d: 60 },
+      ]);
+    }
+  });
+});
+
+describe('a reading that was cut off', () => {
+  test('goes on at its page, and says when the API has forgotten it', async () => {
+    const declared = {
+      name: 'things',
+      path: '/cursor',
+      primary_key: ['id'],
+      mode: 'merge',
+      rest: { records: 'data', pagination: cursor },
+    };
+    const stop = new AbortController();
+    api.hook = (_, __, n) => {
+      if (n === 5) stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+      return undefined;
+    };
+    await warehouse.sync({ url: api.url, stream: declared, signal: stop.signal });
+    const before = api.requests.length;
+    api.hook = () => undefined;
+    expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ status: 'succeeded' });
+    // One look at the first page, then on with the page that was left.
+    expect(queries()[before + 1]?.get('cursor')).toMatch(/^c[1-4]0$/);
+    expect(warehouse.query('SELECT count(*) AS n FROM api__things')).toEqual([{ n: 60 }]);
+
+    using other = freshWarehouse();
+    const again = new AbortController();
+    const base = api.requests.length;
+    api.hook = () => {
+      if (api.requests.length - base === 4) again.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+      return undefined;
+    };
+    await other.sync({ url: api.url, stream: declared, signal: again.signal });
+    let refused = 0;
+    api.hook = (request, response) => {
+      if (!request.url?.includes('cursor=') || refused > 0) return undefined;
+      refused += 1;
+      response.writeHead(400, { 'content-type': 'application/json' }).end('{"error":"cursor expired"}');
+      return true;
+    };
+    const result = await other.sync({ url: api.url, stream: declared });
+    expect(result).toMatchObject({ status: 'succeeded' });
+    expect(result.warnings?.join()).toContain('did not take the position');
+    expect(other.query('SELECT count(*) AS n FROM api__things')).toEqual([{ n: 60 }]);
+  });
+
+  test('a full refresh goes on too, and the table stays whole meanwhile', async () => {
+    const declared = {
+      name: 'things',
+      path: '/cursor',
+      primary_key: ['id'],
+      mode: 'merge',
+      rest: { records: 'data', pagination: cursor },
+    };
+    await warehouse.sync({ url: api.url, stream: declared });
+    const base = api.requests.length;
+    const stop = new AbortController();
+    api.hook = () => {
+      if (api.requests.length - base === 5) stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+      return undefined;
+    };
+    await warehouse.sync({ url: api.url, stream: declared, signal: stop.signal, fullRefresh: true });
+    expect(warehouse.query('SELECT count(*) AS n FROM api__things')).toEqual([{ n: 60 }]);
+    api.hook = () => undefined;
+    const before = api.requests.length;
+    expect(await warehouse.sync({ url: api.url, stream: declared, fullRefresh: true })).toMatchObject({
+      status: 'succeeded',
+    });
+    expect(queries()[before + 1]?.get('cursor')).toMatch(/^c\d0$/);
+    expect(warehouse.query('SELECT count(*) AS n FROM api__things')).toEqual([{ n: 60 }]);
+  });
+});
+
+describe('a source that changes while it is read and the reading is cut off again and again', () => {
+  const rounds = Number(process.env['MILLRACE_REST_KILLS'] ?? 5);
+
+  test.each([
+    ['offset', offset, {}],
+    ['cursor', cursor, {}],
+    ['offset', offset, since],
+    ['cursor', cursor, since],
+    ['offset', offset, { cursor_param: 'version' }],
+    ['cursor', cursor, { cursor_param: 'version' }],
+  ] as const)(
+    '/%s: nothing lost and nothing doubled',
+    { timeout: 120_000 },
+    async (way, pagination, more) => {
+      const seed = testSeed();
+      const rng = createRng(seed).fork(`${way} ${JSON.stringify(more)}`);
+      const field = 'cursor_format' in more ? 'updated_at' : 'cursor_param' in more ? 'amount' : null;
+      const declared = {
+        name: 'things',
+        path: `/${way}`,
+        primary_key: ['id'],
+        mode: 'merge',
+        ...(field === null ? {} : { cursor: field }),
+        rest: { records: 'data', pagination, ...more },
+      };
+      let clock = 1_000;
+      let lastId = 60;
+      let gone = new Set<number>();
+      const disturb = (): void => {
+        clock += 1;
+        const kind = rng.int(0, 3);
+        const victim = rng.pick(api.things).id;
+        // By the clock, as an API would write it, and a number that grows.
+        const now = { updated_at: new Date().toISOString(), amount: clock };
+        if (kind === 0) api.things.push(thing(++lastId, now));
+        else if (kind === 1)
+          api.things = api.things.map((one) =>
+            one.id === victim ? { ...one, name: `changed at ${clock}`, ...now } : one,
+          );
+        else if (kind === 2 && api.things.length > 20) {
+          gone.add(victim);
+          api.things = api.things.filter(({ id }) => id !== victim);
+        }
+      };
+      for (let round = 0; round < rounds; round += 1) {
+        gone = new Set();
+        for (let cut = 0; cut < 6; cut += 1) {
+          const stop = new AbortController();
+          const base = api.requests.length;
+          const at = rng.int(2, 8);
+          api.hook = () => {
+            if (rng.chance(0.7)) disturb();
+            if (api.requests.length - base === at)
+              stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+            return undefined;
+          };
+          await warehouse.sync({ url: api.url, stream: declared, signal: stop.signal });
+        }
+        // What an interrupted run left is finished; the next sees what changed behind it.
+        for (let run = 0; run < 2; run += 1) {
+          api.hook = () => undefined;
+          expect((await warehouse.sync({ url: api.url, stream: declared })).error).toBeUndefined();
+        }
+        const landed = new Map(
+          warehouse.query('SELECT id, name, updated_at FROM api__things').map((row) => [row['id'], row]),
+        );
+        const told = `seed ${seed}, round ${round}`;
+        for (const one of api.things) {
+          expect(landed.get(one.id), `${told}, id ${one.id}`).toEqual({
+            id: one.id,
+            name: one.name,
+            updated_at: normalTime(one.updated_at),
+          });
+        }
+        expect(
+          warehouse
+            .query('SELECT count(*) AS n, count(DISTINCT id) AS d FROM api__things')
+            .every(({ n, d }) => n === d),
+        ).toBe(true);
+        // A run that finds nothing new writes nothing.
+        expect((await warehouse.sync({ url: api.url, stream: declared })).rows_written, told).toBe(0);
+      }
+    },
+  );
+});

@@ -1,0 +1,298 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { freshWarehouse, type Warehouse } from '../support/landed.ts';
+import { serve, type TestApi } from '../support/rest-apis.ts';
+
+/** What becomes of records: where they stand, what they are made into, what is said of answers that hold none. */
+
+let api: TestApi;
+let warehouse: Warehouse;
+let handler: (request: IncomingMessage, response: ServerResponse) => void;
+beforeEach(async () => {
+  api = await serve((request, response) => handler(request, response));
+  warehouse = freshWarehouse();
+});
+afterEach(async () => {
+  warehouse[Symbol.dispose]();
+  await api[Symbol.asyncDispose]();
+});
+
+function answers(body: string | Buffer, headers: Readonly<Record<string, string>> = {}, status = 200): void {
+  handler = (_, response) =>
+    response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
+}
+
+async function land(rest: object = {}, more: Readonly<Record<string, unknown>> = {}) {
+  const result = await warehouse.sync({
+    url: api.url,
+    stream: { name: 'rows', path: '/rows', ...more, rest: { pagination: { type: 'none' }, ...rest } },
+  });
+  const rows =
+    result.error === undefined
+      ? warehouse
+          .query(`SELECT * FROM api__${String(more['name'] ?? 'rows')}`)
+          .map(({ _mr_run, _mr_deleted_at, ...row }) => row)
+      : [];
+  return { result, rows };
+}
+
+describe('records', () => {
+  test('by JMESPath, plain or not', async () => {
+    answers(
+      JSON.stringify({ meta: [{ x: 1 }], groups: [{ rows: [{ a: 1 }, { a: 2 }] }, { rows: [{ a: 3 }] }] }),
+    );
+    expect((await land({ records: 'groups[].rows[]' })).rows).toEqual([{ a: 1 }, { a: 2 }, { a: 3 }]);
+    expect((await land({ records: 'groups[0].rows' }, { name: 'others' })).result.rows_written).toBe(2);
+    answers('{"rates":{"EUR":{"v":1.5},"USD":{"v":2}}}');
+    expect((await land({ records: 'values(rates)' }, { name: 'rates' })).result.rows_written).toBe(2);
+  });
+
+  test('keep every digit, in columns and in JSON, also under an expression', async () => {
+    const text =
+      '{"data":[{"id":9007199254740993,"price":0.1234567890123456789,"doc":{"n":12345678901234567890.5}}]}';
+    for (const records of ['data', 'data[?id > `0`]', 'data[*]']) {
+      using own = freshWarehouse();
+      answers(text);
+      const result = await own.sync({
+        url: api.url,
+        stream: { name: 'rows', path: '/rows', rest: { records, pagination: { type: 'none' } } },
+      });
+      if (records !== 'data[?id > `0`]') {
+        expect(result.error).toBeUndefined();
+        expect(own.query('SELECT id, price, doc FROM api__rows')).toEqual([
+          { id: 9007199254740993n, price: '0.1234567890123456789', doc: '{"n":12345678901234567890.5}' },
+        ]);
+      }
+    }
+  });
+
+  test('flattened to a depth, and the rest JSON', async () => {
+    answers('[{"id":1,"a":{"b":{"c":1},"d":2},"e":[1]},{"id":2,"a":null,"a_d":7}]');
+    expect((await land({ flatten: 1 })).rows).toEqual([
+      { id: 1, a_b: '{"c":1}', a_d: 2, e: '[1]', a: null },
+      { id: 2, a_b: null, a_d: 7, e: null, a: null },
+    ]);
+  });
+
+  test('a list in each record as rows, with what its record says beside', async () => {
+    answers(
+      '{"orders":[{"id":1,"at":"2026-01-02","lines":[{"n":1},{"n":2}]},{"id":2,"at":null,"lines":[]},{"id":3,"lines":["x"]}]}',
+    );
+    expect(
+      (await land({ records: 'orders', explode: { field: 'lines', keep: { order_id: 'id', day: 'at' } } }))
+        .rows,
+    ).toEqual([
+      { order_id: 1, day: '2026-01-02', n: 1, value: null },
+      { order_id: 1, day: '2026-01-02', n: 2, value: null },
+      { order_id: 3, day: null, n: null, value: 'x' },
+    ]);
+  });
+
+  test('columns that come late, and wider ones, land in the same run', async () => {
+    let page = 0;
+    handler = (_, response) => {
+      page += 1;
+      const pages = [
+        [{ id: 1, n: 1, empty: null }],
+        [{ id: 1, n: 1, empty: null }],
+        [{ id: 2, n: 2.5, late: true, empty: 'x' }],
+        [{ id: 3, n: 'many', late: 'maybe', deep: { a: 1 } }],
+      ];
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ data: pages[page - 1] ?? [] }));
+    };
+    const { result, rows } = await land(
+      { records: 'data', pagination: { type: 'page', page_param: 'page' } },
+      { primary_key: ['id'] },
+    );
+    expect(result.error).toBeUndefined();
+    expect(rows).toEqual(
+      [
+        { id: 1, n: '1.0', empty: null, late: null, deep: null },
+        { id: 2, n: '2.5', empty: 'x', late: 'true', deep: null },
+        { id: 3, n: 'many', empty: null, late: 'maybe', deep: '{"a":1}' },
+      ].map((row) => (row.id === 1 ? { ...row, n: expect.stringMatching(/^1(\.0)?$/) } : row)),
+    );
+    expect(result.warnings?.join('\n')).toContain('"late"');
+  });
+
+  test('only the columns asked for, and those they are found again by', async () => {
+    answers('[{"id":1,"a":1,"b":2}]');
+    expect(
+      (await land({}, { primary_key: ['id'], mode: 'merge', columns: { include: ['a'] } })).rows,
+    ).toEqual([{ id: 1, a: 1 }]);
+    expect((await land({}, { name: 'others', columns: { exclude: ['a'] } })).result.rows_written).toBe(1);
+    expect(warehouse.query('SELECT * FROM api__others').map(Object.keys)[0]).not.toContain('a');
+  });
+
+  test('without a key value are kept aside', async () => {
+    handler = (request, response) => {
+      const page = Number(new URL(request.url ?? '', api.url).searchParams.get('page'));
+      const pages = [[{ id: 1, a: 1 }], [{ a: 2 }, { id: 3, a: 3 }]];
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ data: pages[page - 1] ?? [] }));
+    };
+    const { result, rows } = await land(
+      { records: 'data', pagination: { type: 'page', page_param: 'page' } },
+      { primary_key: ['id'], mode: 'merge' },
+    );
+    expect(result).toMatchObject({ status: 'succeeded', rejects: 1 });
+    expect(rows).toEqual([
+      { id: 1, a: 1 },
+      { id: 3, a: 3 },
+    ]);
+  });
+
+  test('of lines that are no JSON are kept aside as they came', async () => {
+    answers('{"id":1}\n{"id":\n{"id":3}\n', { 'content-type': 'application/x-ndjson' });
+    const { result, rows } = await land({}, { primary_key: ['id'], mode: 'merge' });
+    expect(result).toMatchObject({ status: 'succeeded', rejects: 1, rows_read: 3 });
+    expect(rows).toEqual([{ id: 1 }, { id: 3 }]);
+    expect(warehouse.query('SELECT row, reason FROM _millrace_rejects')).toEqual([
+      { row: '"{\\"id\\":"', reason: expect.stringContaining('line 2 is no JSON') },
+    ]);
+  });
+});
+
+describe('answers without records', () => {
+  test('an error under a status of success is an error, in its own words', async () => {
+    answers('{"error":{"code":17,"text":"quota used up"}}');
+    const { result } = await land({ records: 'data' });
+    expect(result.error).toMatchObject({
+      code: 'response_invalid',
+      message: expect.stringContaining('quota used up'),
+    });
+  });
+
+  test('a list that is left out, or null, is empty', async () => {
+    answers('{"kind":"list","data":null}');
+    expect((await land({ records: 'data' })).result).toMatchObject({ status: 'succeeded', rows_written: 0 });
+    answers('{"kind":"list"}');
+    expect((await land({ records: 'items' }, { name: 'others' })).result).toMatchObject({
+      status: 'succeeded',
+      rows_written: 0,
+    });
+  });
+
+  test('a web page is shown with its beginning', async () => {
+    answers('<!DOCTYPE html><title>Please sign in</title>', { 'content-type': 'text/html' });
+    expect((await land()).result.error).toMatchObject({
+      code: 'response_invalid',
+      message: expect.stringContaining('Please sign in'),
+    });
+  });
+
+  test('204 has none', async () => {
+    handler = (_, response) => response.writeHead(204).end();
+    expect((await land({ records: 'data' })).result).toMatchObject({ status: 'succeeded', rows_written: 0 });
+  });
+});
+
+describe('rules', () => {
+  test("on the body: fail in the API's own words, or pass over", async () => {
+    answers('{"ok":false,"why":"maintenance","data":[{"id":1}]}');
+    const rule = { when: 'ok == `false`', do: 'fail', message: 'why' };
+    expect((await land({ records: 'data', responses: [rule] })).result.error).toMatchObject({
+      code: 'response_invalid',
+      message: expect.stringContaining('maintenance'),
+    });
+    expect(
+      (await land({ records: 'data', responses: [{ ...rule, do: 'skip' }] }, { name: 'others' })).result,
+    ).toMatchObject({ status: 'succeeded', rows_written: 0 });
+  });
+
+  test('on a status: an error that means an empty list', async () => {
+    answers('{"error":"none"}', {}, 404);
+    expect((await land({ records: 'data', responses: [{ status: 404, do: 'stop' }] })).result).toMatchObject({
+      status: 'succeeded',
+      rows_written: 0,
+    });
+    expect((await land({ records: 'data' }, { name: 'others' })).result.error).toMatchObject({
+      code: 'not_found_at_source',
+    });
+  });
+
+  test('on both: only that error, others stay errors', async () => {
+    const rules = [{ status: 400, when: 'code == `7`', do: 'skip' }];
+    answers('{"code":7}', {}, 400);
+    expect((await land({ records: 'data', responses: rules })).result).toMatchObject({ status: 'succeeded' });
+    answers('{"code":8,"text":"bad request"}', {}, 400);
+    expect(
+      (await land({ records: 'data', responses: rules }, { name: 'others' })).result.error,
+    ).toMatchObject({ code: 'invalid_config', message: expect.stringContaining('bad request') });
+  });
+
+  test('retry: a body that says "not now" is asked for again', async () => {
+    let asked = 0;
+    handler = (_, response) => {
+      asked += 1;
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(asked === 1 ? '{"status":"busy"}' : '{"data":[{"id":1}]}');
+    };
+    expect(
+      (await land({ records: 'data', responses: [{ when: "status == 'busy'", do: 'retry' }] })).result,
+    ).toMatchObject({ status: 'succeeded', rows_written: 1 });
+  });
+
+  test('skip passes one page over and goes on', async () => {
+    handler = (request, response) => {
+      const page = Number(new URL(request.url ?? '', api.url).searchParams.get('page'));
+      if (page === 2)
+        response.writeHead(500, { 'content-type': 'application/json' }).end('{"error":"broken page"}');
+      else
+        response
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(JSON.stringify({ data: page < 4 ? [{ id: page }] : [] }));
+    };
+    const pagination = { type: 'page', page_param: 'page' };
+    expect(
+      (await land({ records: 'data', pagination, responses: [{ status: 500, do: 'skip' }] })).rows,
+    ).toEqual([{ id: 1 }, { id: 3 }]);
+  });
+});
+
+describe('bytes', () => {
+  const body = JSON.stringify(Array.from({ length: 3_000 }, (_, id) => ({ id, text: 'ä'.repeat(id % 50) })));
+
+  test.each([
+    ['gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+    ['zstd', zstdCompressSync],
+  ] as const)('packed as %s', async (encoding, pack) => {
+    answers(pack(Buffer.from(body)), { 'content-encoding': encoding });
+    expect((await land()).result).toMatchObject({ status: 'succeeded', rows_written: 3_000 });
+  });
+
+  test('in the charset of the header, or of the stream', async () => {
+    answers(Buffer.from('[{"a":"\u00e4"}]', 'latin1'), {
+      'content-type': 'application/json; charset=iso-8859-1',
+    });
+    expect((await land()).rows).toEqual([{ a: 'ä' }]);
+    answers(Buffer.from('a;b\n\u00e4;1\n', 'latin1'), { 'content-type': 'text/csv' });
+    expect((await land({ charset: 'windows-1252' }, { name: 'others' })).result.rows_written).toBe(1);
+    expect(warehouse.query('SELECT a FROM api__others')).toEqual([{ a: 'ä' }]);
+  });
+
+  test('that break off in the middle fail the run, which can be retried, and leave what was there', async () => {
+    answers(body);
+    await land({}, { primary_key: ['id'], mode: 'replace' });
+    handler = (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.write(body.slice(0, 20_000));
+      setTimeout(() => response.destroy(), 20);
+    };
+    const { result } = await land({}, { primary_key: ['id'], mode: 'replace' });
+    expect(result.error).toMatchObject({ retryable: true });
+    expect(warehouse.query('SELECT count(*) AS n FROM api__rows')).toEqual([{ n: 3_000 }]);
+  }, 60_000);
+
+  test('that end early under a status of success are an answer that broke off', async () => {
+    answers(body.slice(0, 20_000));
+    expect((await land()).result.error).toMatchObject({ code: 'connection_lost' });
+  });
+});

@@ -1,0 +1,390 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { nextLink } from '../../src/connectors/rest-api/pagination/link-header.ts';
+import {
+  createPager,
+  type PagePosition,
+  type Pager,
+  type RawPage,
+} from '../../src/connectors/rest-api/pagination/pager.ts';
+import { MillraceError } from '../../src/core/errors.ts';
+import type { PaginationConfig } from '../../src/core/rest.ts';
+
+const url = new URL('https://api.example.com/things');
+
+interface Answer {
+  readonly ids: readonly number[];
+  readonly envelope?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+function pageOf({ ids, envelope = {}, headers = {} }: Answer): RawPage {
+  const records = ids.map((id) => ({ id }));
+  return {
+    records: ids.length,
+    first: records[0],
+    last: records.at(-1),
+    keys: ids.map(String),
+    envelope: () => envelope,
+    header: (name) => headers[name] ?? null,
+    url,
+    fingerprint: JSON.stringify(ids),
+    uniform: ids.length > 1 && ids[0] === ids.at(-1),
+  };
+}
+
+type Server = (params: Readonly<Record<string, string | number>>, at: string | undefined) => Answer;
+
+interface Walked {
+  readonly ids: readonly number[];
+  readonly requests: number;
+  readonly error: string | null;
+  readonly pager: Pager;
+}
+
+/** Reads a list to its end; `interrupt` makes the reading begin anew from the stored position after so many pages. */
+function walk(
+  config: PaginationConfig,
+  server: Server,
+  options: { keyed?: boolean; maxPages?: number; interrupt?: number } = {},
+): Walked {
+  const make = (): Pager =>
+    createPager(config, { keyed: options.keyed ?? false, maxPages: options.maxPages ?? 200, url });
+  let pager = make();
+  let position: PagePosition = pager.first;
+  const ids: number[] = [];
+  let requests = 0;
+  for (;;) {
+    const request = pager.request(position);
+    requests += 1;
+    if (requests > 5_000) throw new Error('it never ends');
+    const page = pageOf(server(request.params, request.url));
+    ids.push(...page.keys.map(Number));
+    let result: ReturnType<Pager['after']>;
+    try {
+      result = pager.after(position, page);
+    } catch (error) {
+      return { ids, requests, error: error instanceof MillraceError ? error.code : String(error), pager };
+    }
+    if ('end' in result) return { ids, requests, error: null, pager };
+    position = result.next;
+    // An interruption costs what it had not stored; one after each request for ever would leave nothing.
+    if (options.interrupt !== undefined && requests % options.interrupt === 0 && requests < 40) {
+      pager = make();
+      position = pager.resume(JSON.parse(JSON.stringify(position)) as PagePosition) ?? pager.first;
+    }
+  }
+}
+
+const offset: PaginationConfig = { type: 'offset', limit_param: 'limit', offset_param: 'offset', limit: 10 };
+const page: PaginationConfig = { type: 'page', page_param: 'page', size_param: 'size', size: 10 };
+const cursor: PaginationConfig = { type: 'cursor', cursor_param: 'c', next: 'next' };
+const link: PaginationConfig = { type: 'link_header' };
+const nextUrl: PaginationConfig = { type: 'next_url', next: 'links.next' };
+const keyset: PaginationConfig = { type: 'keyset', param: 'after', field: 'id' };
+const all: readonly PaginationConfig[] = [offset, page, cursor, link, nextUrl, keyset];
+
+/** A server over a list that answers in every way at once. */
+function serve(list: () => readonly number[], size: number): Server {
+  return (params, at) => {
+    const asked = at === undefined ? params : Object.fromEntries(new URL(at, url.href).searchParams);
+    const limit = Math.min(Number(asked['limit'] ?? asked['size'] ?? size), size);
+    const ids = list();
+    const place = ids.findIndex(
+      (id) => id > Number(asked['after'] ?? asked['c'] ?? Number.NEGATIVE_INFINITY),
+    );
+    const from =
+      asked['offset'] !== undefined
+        ? Number(asked['offset'])
+        : asked['page'] !== undefined
+          ? (Number(asked['page']) - 1) * limit
+          : place === -1
+            ? ids.length
+            : place;
+    const answered = ids.slice(from, from + limit);
+    const last = answered.at(-1);
+    const more = from + limit < ids.length && last !== undefined;
+    return {
+      ids: answered,
+      envelope: { next: more ? String(last) : null, links: { next: more ? `/things?after=${last}` : null } },
+      headers: more ? { link: `<https://api.example.com/things?after=${last}>; rel="next"` } : {},
+    };
+  };
+}
+
+describe.each(all.map((config) => [config.type, config] as const))('%s', (_, config) => {
+  it('law: a list that stays is read whole, once and in order, whatever its size and the page size that the API allows', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 95 }),
+        fc.integer({ min: 1, max: 15 }),
+        fc.boolean(),
+        (count, size, keyed) => {
+          const list = Array.from({ length: count }, (_, at) => at + 1);
+          const { ids, error } = walk(
+            config,
+            serve(() => list, size),
+            { keyed },
+          );
+          expect(error).toBeNull();
+          expect([...new Set(ids)]).toEqual(list);
+          if (!keyed) expect(ids).toEqual(list);
+        },
+      ),
+    );
+  });
+
+  it('law: it ends, whatever the API answers', () => {
+    const anything = fc.record({
+      ids: fc.array(fc.integer({ min: 0, max: 6 }), { maxLength: 4 }),
+      envelope: fc.record({
+        next: fc.oneof(fc.constantFrom('a', 'b', 'c', '', 7), fc.constant(null)),
+        links: fc.record({ next: fc.constantFrom('/things?after=1', '/things?after=2', '?x', null) }),
+        offset: fc.constantFrom(0, 10, '3', null),
+        page: fc.integer({ min: 0, max: 4 }),
+        total: fc.constantFrom(0, 5, 1_000_000, null),
+      }),
+      headers: fc.record({ link: fc.constantFrom('<?a>; rel=next', '<?b>; rel="next"', '<?c>; rel=prev') }),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(anything, { minLength: 1, maxLength: 6 }),
+        fc.boolean(),
+        fc.option(fc.integer({ min: 3, max: 8 }), { nil: undefined }),
+        (answers, keyed, interrupt) => {
+          let at = 0;
+          const { requests } = walk(config, () => answers[at++ % answers.length] as Answer, {
+            keyed,
+            maxPages: 50,
+            ...(interrupt === undefined ? {} : { interrupt: 1_000 * interrupt }),
+          });
+          expect(requests).toBeLessThan(2_000);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  it('stops at an API that ignores where to go on', () => {
+    const list = Array.from({ length: 10 }, (_, at) => at + 1);
+    const stuck: Server = () => ({
+      ids: list,
+      envelope: { next: '10', links: { next: '/things?after=10' } },
+      headers: { link: '</things?after=10>; rel=next' },
+    });
+    expect(walk(config, stuck, { keyed: true }).error).toBe('pagination_loop');
+    expect(walk(config, stuck).error).toBe('pagination_loop');
+  });
+
+  it('stops at its ceiling', () => {
+    let id = 0;
+    const endless: Server = () => {
+      const ids = [++id, ++id];
+      return {
+        ids,
+        envelope: { next: String(id), links: { next: `?after=${id}` } },
+        headers: { link: `<?after=${id}>; rel=next` },
+      };
+    };
+    const { error, requests } = walk(config, endless, { maxPages: 20 });
+    expect(error).toBe('pagination_loop');
+    expect(requests).toBe(21);
+  });
+});
+
+describe('a list that changes while it is read', () => {
+  const change = fc.record({
+    after: fc.integer({ min: 1, max: 12 }),
+    remove: fc.array(fc.integer({ min: 0, max: 200 }), { maxLength: 15 }),
+    add: fc.array(fc.integer({ min: 0, max: 400 }), { maxLength: 10 }),
+  });
+
+  it('law: by offset with keys, no row is lost that was there from the beginning to the end, also across interruptions', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 120 }),
+        fc.array(change, { maxLength: 6 }),
+        fc.option(fc.integer({ min: 1, max: 5 }), { nil: undefined }),
+        // One row a page leaves no room to overlap.
+        fc.integer({ min: 2, max: 12 }),
+        (count, changes, interrupt, size) => {
+          // Even numbers were there, odd ones come: between any two.
+          let list = Array.from({ length: count }, (_, at) => (at + 1) * 2);
+          const stayed = new Set(list);
+          const base = serve(() => list, size);
+          let requests = 0;
+          const moving: Server = (params, at) => {
+            requests += 1;
+            for (const { after, remove, add } of changes.filter((one) => one.after === requests)) {
+              const gone = new Set(remove.map((place) => list[place]).filter((id) => id !== undefined));
+              for (const id of gone) stayed.delete(id);
+              list = [
+                ...new Set([...list.filter((id) => !gone.has(id)), ...add.map((id) => id * 2 + 1)]),
+              ].sort((a, b) => a - b);
+              void after;
+            }
+            return base(params, at);
+          };
+          const { ids, error } = walk(offset, moving, {
+            keyed: true,
+            maxPages: 2_000,
+            ...(interrupt === undefined ? {} : { interrupt }),
+          });
+          expect(error).toBeNull();
+          expect([...stayed].filter((id) => !ids.includes(id))).toEqual([]);
+        },
+      ),
+      { numRuns: 3_000 },
+    );
+  });
+
+  it('law: by cursor and keyset neither, also across interruptions', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(cursor, keyset, link, nextUrl),
+        fc.array(change, { maxLength: 6 }),
+        fc.integer({ min: 1, max: 5 }),
+        (config, changes, interrupt) => {
+          let list = Array.from({ length: 60 }, (_, at) => (at + 1) * 2);
+          const stayed = new Set(list);
+          const base = serve(() => list, 7);
+          let requests = 0;
+          const moving: Server = (params, at) => {
+            requests += 1;
+            for (const { remove } of changes.filter((one) => one.after === requests)) {
+              const gone = new Set(remove.map((place) => list[place]).filter((id) => id !== undefined));
+              for (const id of gone) stayed.delete(id);
+              list = list.filter((id) => !gone.has(id));
+            }
+            return base(params, at);
+          };
+          const { ids, error } = walk(config, moving, { interrupt });
+          expect(error).toBeNull();
+          expect([...stayed].filter((id) => !ids.includes(id))).toEqual([]);
+          expect(new Set(ids).size).toBe(ids.length);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  it('without keys the same offsets do lose rows: what the overlap is for', () => {
+    let list = Array.from({ length: 30 }, (_, at) => at + 1);
+    const base = serve(() => list, 10);
+    let requests = 0;
+    const moving: Server = (params, at) => {
+      requests += 1;
+      if (requests === 2) list = list.slice(5);
+      return base(params, at);
+    };
+    expect(walk(offset, moving, { keyed: false }).ids).not.toContain(12);
+    requests = 0;
+    list = Array.from({ length: 30 }, (_, at) => at + 1);
+    const kept = walk(offset, moving, { keyed: true });
+    expect(kept.ids).toContain(12);
+    expect(kept.pager.notices().join()).toContain('none is missing');
+  });
+
+  it('gives up overlapping where the API takes offsets in whole pages only, and says so', () => {
+    const list = Array.from({ length: 35 }, (_, at) => at + 1);
+    const stepped: Server = ({ offset: from }) => {
+      const start = Math.floor(Number(from) / 10) * 10;
+      return { ids: list.slice(start, start + 10) };
+    };
+    const { ids, error, pager } = walk(offset, stepped, { keyed: true });
+    expect(error).toBeNull();
+    expect([...new Set(ids)]).toEqual(list);
+    expect(pager.notices().join()).toContain('steps of its page size');
+  });
+
+  it('gives up overlapping where the API has no order, and says so', () => {
+    let seed = 1;
+    const shuffled: Server = ({ offset: from }) => {
+      seed += 1_000;
+      return { ids: Number(from) > 60 ? [] : Array.from({ length: 10 }, (_, at) => seed + at) };
+    };
+    const { error, pager } = walk(offset, shuffled, { keyed: true, maxPages: 1_000 });
+    expect(error).toBeNull();
+    expect(pager.notices().join()).toContain('another order');
+  });
+});
+
+describe('the brakes', () => {
+  it('hold an echoed position against what was asked for, once it was right', () => {
+    const list = Array.from({ length: 40 }, (_, at) => at + 1);
+    const base = serve(() => list, 10);
+    const lying: Server = (params, at) => ({
+      ...base(params, at),
+      envelope: { meta: { offset: Number(params['offset']) === 0 ? 0 : 999 } },
+    });
+    expect(walk(offset, lying).error).toBe('pagination_loop');
+    // One that counts otherwise from the beginning on says nothing.
+    const otherwise: Server = (params, at) => ({ ...base(params, at), envelope: { offset: 1 } });
+    expect(walk(offset, otherwise)).toMatchObject({ error: null, ids: list });
+  });
+
+  it('let the last page come again at the end, but not the first one for ever', () => {
+    const list = Array.from({ length: 20 }, (_, at) => at + 1);
+    const clamped: Server = ({ page: number }) => {
+      const from = (Math.min(Number(number), 2) - 1) * 10;
+      return { ids: list.slice(from, from + 10) };
+    };
+    expect(walk(page, clamped)).toMatchObject({ error: null });
+    expect(walk(page, () => ({ ids: list.slice(0, 10) })).error).toBe('pagination_loop');
+  });
+
+  it('do not take pages whose records are all alike for one page', () => {
+    const config: PaginationConfig = { ...page, size: 3 };
+    const alike: Server = ({ page: number }) => ({ ids: Number(number) <= 4 ? [7, 7, 7] : [] });
+    expect(walk(config, alike)).toMatchObject({ error: null, ids: Array(12).fill(7) });
+  });
+
+  it('end where the API says that there is nothing more, or that all have come', () => {
+    const list = Array.from({ length: 15 }, (_, at) => at + 1);
+    const base = serve(() => list, 10);
+    const told: Server = (params, at) => {
+      const answer = base(params, at);
+      return { ...answer, envelope: { more: answer.ids.at(-1) !== 15 } };
+    };
+    expect(walk({ ...offset, has_more: 'more' }, told)).toMatchObject({ requests: 2, ids: list });
+    const counted: Server = (params, at) => ({ ...base(params, at), headers: { 'x-total-count': '15' } });
+    expect(walk(offset, counted)).toMatchObject({ requests: 2, ids: list });
+    expect(walk(page, counted)).toMatchObject({ requests: 2, ids: list });
+  });
+
+  it.each([
+    'https://evil.example.org/things?c=2',
+    '//evil.example.org/x',
+    'javascript:alert(1)',
+    'http://api.example.com:8080/x',
+    'https://api.example.com.evil.org/',
+  ])('do not follow a next address to %s', (to) => {
+    const { error } = walk(nextUrl, () => ({ ids: [1], envelope: { links: { next: to } } }));
+    expect(error).toBe('host_not_allowed');
+  });
+
+  it('mend the http of a server behind a proxy, and drop a user from the address', () => {
+    const pager = createPager(nextUrl, { keyed: false, maxPages: 9, url });
+    const result = pager.after(
+      pager.first,
+      pageOf({ ids: [1], envelope: { links: { next: 'http://user:pw@api.example.com/things?c=2#x' } } }),
+    );
+    expect(result).toEqual({ next: { at: 'url', url: 'https://api.example.com/things?c=2' } });
+  });
+});
+
+describe('a Link header', () => {
+  it.each([
+    ['<https://a/b?x=1>; rel="next"', 'https://a/b?x=1'],
+    ['<https://a/1>; rel="prev", <https://a/b,c;d>; rel="next"; title="a, b"', 'https://a/b,c;d'],
+    ['<a>; rel=last,<b>; rel=next', 'b'],
+    ['<a>; title="rel=\\"next\\""; rel="last"', null],
+    ['<a>; rel="next last"', 'a'],
+    ['<a>; REL=NEXT', 'a'],
+    ['<a>; rel=last; rel=next', null],
+    ['', null],
+    ['nonsense', null],
+  ])('%s', (header, next) => {
+    expect(nextLink(header)).toBe(next);
+  });
+});
