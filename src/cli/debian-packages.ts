@@ -1,11 +1,10 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { accessSync, constants, existsSync, globSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { cachedFolder, cachedPath, type Workplace } from './cache.ts';
 import { lastWords, serverEnvironment } from './embedded-server.ts';
 
 /** A package of Debian and the release to take it from. */
@@ -13,6 +12,10 @@ export interface DebianPackage {
   readonly name: string;
   /** `sid`, or `own` for the release this machine runs. */
   readonly release: string;
+  /** Packages that it does not need, to be there besides. */
+  readonly besides?: readonly string[];
+  /** Files wanted of it, as tar's wildcard; then nothing else is unpacked, and nothing that it depends on is fetched. */
+  readonly only?: string;
 }
 
 const KEYRINGS = ['debian-archive-keyring.gpg', 'debian-archive-keyring.pgp'].map((name) =>
@@ -21,20 +24,19 @@ const KEYRINGS = ['debian-archive-keyring.gpg', 'debian-archive-keyring.pgp'].ma
 const TRIES = 3;
 const RETRY_AFTER_MS = 2_000;
 const COMMAND_TIMEOUT_MS = 300_000;
-/** Working folders of others older than this are nobody's. */
-const ABANDONED_MS = 24 * 60 * 60_000;
 /** No server of ours runs a Perl script, and Perl is a fifth of the download. */
 const UNWANTED = /^(lib)?perl/;
 /** A quarter of what is unpacked, and no program reads it. */
 const UNREAD = ['usr/share/doc', 'usr/share/man', 'usr/share/locale', 'usr/share/gdb', 'usr/share/lintian'];
+
+const UNPACK_SOME = 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --wildcards "$3"';
 
 const run = promisify(execFile);
 
 /**
  * The folder with that package and all that it needs, down to the C library, unpacked and not installed: nothing of
  * the machine changes and no root is needed. Null where apt-get, dpkg-deb or Debian's keys are missing. Fetched
- * once; apt checks the archive's signature. Two processes may do it at once and either may be killed: each works
- * in a folder of its own, which takes the final name when it is whole.
+ * once; apt checks the archive's signature.
  */
 export async function unpackedPackage(
   wanted: DebianPackage,
@@ -44,46 +46,48 @@ export async function unpackedPackage(
   const architecture = keyring ? await debianArchitecture() : null;
   if (!keyring || !architecture) return null;
   const release = wanted.release === 'own' ? ownRelease() : wanted.release;
-  const cache = cacheFolder();
-  const place = join(cache, `${wanted.name}-${release}-${architecture}`);
-  if (existsSync(place)) return place;
-  await mkdir(cache, { recursive: true });
-  await sweep(cache);
-  notify(`fetching ${wanted.name} and what it needs from Debian ${release}, once, into ${place}`);
+  const names = [wanted.name, ...(wanted.besides ?? [])].join('+');
+  const place = `servers/${names}${wanted.only === undefined ? '' : '-part'}-${release}-${architecture}`;
+  if (!existsSync(cachedPath(place)))
+    notify(`fetching ${wanted.name} from Debian ${release}, once, into ${cachedPath(place)}`);
   const source = `deb [arch=${architecture} signed-by=${keyring}] ${mirror()} ${release} main`;
   for (let tries = 1; ; tries++) {
-    const work = join(cache, `.fetch-${process.pid}-${randomBytes(4).toString('hex')}`);
     try {
-      await fetchInto(work, { name: wanted.name, source });
-      await takeName(join(work, 'root'), place);
-      return place;
+      return await cachedFolder(place, (workplace) => fetchInto(workplace, wanted, source));
     } catch (error) {
       // sid changes four times a day: an index read before and packages fetched after may not fit together.
       if (tries === TRIES) throw error;
       await sleep(RETRY_AFTER_MS * tries);
-    } finally {
-      await rm(work, { recursive: true, force: true, maxRetries: 3 });
     }
   }
 }
 
 /**
- * Inside the project when this is a checkout: `.cache` is ignored by git, and unlike anything below node_modules it
- * survives `npm ci`. Where Millrace is an installed package, the user's own cache.
+ * How a program of an unpacked package is executed: by the loader that came with it, since the machine's own C library
+ * may be older. Null when it is not there. `preload` are libraries that come before all others, if they are there.
  */
-export function cacheFolder(): string {
-  const project = resolve(import.meta.dirname, '../..');
-  if (existsSync(join(project, 'src')) && writable(project)) return join(project, '.cache', 'servers');
-  return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'millrace', 'servers');
-}
-
-function writable(folder: string): boolean {
-  try {
-    accessSync(folder, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
+export function unpackedProgram(
+  root: string,
+  program: string,
+  preload: readonly string[] = [],
+): readonly [string, ...string[]] | null {
+  const libraries = globSync(['lib/*-linux-gnu*', 'usr/lib/*-linux-gnu*'], { cwd: root });
+  const loader = globSync(
+    libraries.map((folder) => `${folder}/ld-linux*.so.*`),
+    { cwd: root },
+  )[0];
+  if (loader === undefined || !existsSync(join(root, program))) return null;
+  const path = libraries.map((folder) => join(root, folder)).join(':');
+  const first = globSync(
+    preload.flatMap((name) => libraries.map((folder) => `${folder}/${name}`)),
+    { cwd: root },
+  ).map((file) => join(root, file));
+  return [
+    join(root, loader),
+    ...['--inhibit-cache', '--library-path', path],
+    ...(first.length > 0 ? ['--preload', first.join(' ')] : []),
+    join(root, program),
+  ];
 }
 
 async function debianArchitecture(): Promise<string | null> {
@@ -118,23 +122,23 @@ function mirror(): string {
 }
 
 async function fetchInto(
-  work: string,
-  wanted: { readonly name: string; readonly source: string },
+  { into, scratch: work }: Workplace,
+  wanted: DebianPackage,
+  source: string,
 ): Promise<void> {
   const debs = join(work, 'debs');
-  const root = join(work, 'root');
-  for (const folder of ['state/lists/partial', 'cache/archives/partial', 'debs', 'root'])
+  for (const folder of ['state/lists/partial', 'cache/archives/partial', 'debs'])
     await mkdir(join(work, folder), { recursive: true });
-  await writeFile(join(work, 'sources.list'), `${wanted.source}\n`);
+  await writeFile(join(work, 'sources.list'), `${source}\n`);
   // Nothing is installed in this state: so all that the package needs is named, the C library too.
   await writeFile(join(work, 'state/status'), '');
   await writeFile(join(work, 'apt.conf'), aptConfig(work));
   const apt = async (...args: readonly string[]): Promise<string> =>
     (await command('apt-get', ['-c', join(work, 'apt.conf'), '-q', ...args], debs)).toString();
   await apt('update');
-  const plan = await apt('install', '-s', '--no-install-recommends', wanted.name);
+  const plan = await apt('install', '-s', '--no-install-recommends', wanted.name, ...(wanted.besides ?? []));
   const packages = [...plan.matchAll(/^Inst (\S+) \((\S+)/gm)].flatMap(([, name = '', version = '']) =>
-    UNWANTED.test(name) ? [] : [`${name}=${version}`],
+    UNWANTED.test(name) || (wanted.only !== undefined && name !== wanted.name) ? [] : [`${name}=${version}`],
   );
   await apt('download', ...packages);
   const files = (await readdir(debs)).filter((file) => file.endsWith('.deb'));
@@ -143,11 +147,14 @@ async function fetchInto(
   // Two at a time: unpacking is bound by the processor, and the smallest machine has two.
   const half = Math.ceil(files.length / 2);
   const unpack = async (some: readonly string[]): Promise<void> => {
-    for (const file of some) await command('dpkg-deb', ['-x', file, root], debs);
+    for (const file of some)
+      await (wanted.only === undefined
+        ? command('dpkg-deb', ['-x', file, into], debs)
+        : command('sh', ['-c', UNPACK_SOME, 'unpack', file, into, wanted.only], debs));
   };
   await Promise.all([unpack(files.slice(0, half)), unpack(files.slice(half))]);
-  for (const folder of UNREAD) await rm(join(root, folder), { recursive: true, force: true });
-  await writeFile(join(root, 'packages.txt'), `${packages.join('\n')}\n`);
+  for (const folder of UNREAD) await rm(join(into, folder), { recursive: true, force: true });
+  await writeFile(join(into, 'packages.txt'), `${packages.join('\n')}\n`);
 }
 
 /**
@@ -194,34 +201,5 @@ async function command(program: string, args: readonly string[], cwd: string): P
     throw new Error(`${program} ${args.find((word) => !/^-|\//.test(word)) ?? ''}: ${lastWords(words)}`, {
       cause,
     });
-  }
-}
-
-/** Whoever comes second finds the name taken by the same files. */
-async function takeName(root: string, place: string): Promise<void> {
-  try {
-    await rename(root, place);
-  } catch (error) {
-    if (!existsSync(place)) throw error;
-  }
-}
-
-/** Removes what killed processes left. */
-async function sweep(cache: string): Promise<void> {
-  for (const name of await readdir(cache)) {
-    const pid = /^\.fetch-(\d+)-/.exec(name)?.[1];
-    if (pid === undefined) continue;
-    const folder = join(cache, name);
-    const age = Date.now() - ((await stat(folder).catch(() => null))?.mtimeMs ?? 0);
-    if (age > ABANDONED_MS || !alive(Number(pid))) await rm(folder, { recursive: true, force: true });
-  }
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

@@ -6,36 +6,46 @@ import { MillraceError } from '../core/errors.ts';
 import type { Run } from '../core/model.ts';
 import { answer } from './answer.ts';
 import { type Conversation, connectToSelf } from './demo-client.ts';
-import { type Fingerprint, landedFingerprint, openShop, SHOP_TABLES, type Shop } from './demo-shop.ts';
-import { startEmbeddedPostgres } from './embedded-postgres.ts';
+import { type Fingerprint, landedFingerprint, SHOP_TABLES, type Shop } from './demo-shop.ts';
+import { openMysqlShop } from './demo-shop-mysql.ts';
+import { openPostgresqlShop } from './demo-shop-postgresql.ts';
 import type { CommandLine } from './options.ts';
 import type { Environment } from './program.ts';
 
 const PASSWORD = 'MILLRACE_SHOP_PASSWORD';
 
+/** What `--source` takes: how the server is called, and how to get a shop on one. */
+const SOURCES: Readonly<
+  Record<string, { readonly name: string; readonly open: (orders: number) => Promise<Shop> }>
+> = {
+  postgresql: { name: 'PostgreSQL', open: openPostgresqlShop },
+  mysql: { name: 'MySQL', open: (orders) => openMysqlShop('mysql', orders, note) },
+  mariadb: { name: 'MariaDB', open: (orders) => openMysqlShop('mariadb', orders, note) },
+};
+
 /**
- * The main job as a conversation, nothing played: a PostgreSQL of its own, a real MCP client, and this very program
- * as the server it launches over stdio. Exit code 1 when source and landed rows differ.
+ * The main job as a conversation, nothing played: a server of its own, a real MCP client, and this very program as
+ * the server it launches over stdio. Exit code 1 when source and landed rows differ.
  */
 export async function demo(line: CommandLine, env: Environment): Promise<number> {
   const orders = rowsOf(line.own['rows']);
+  const source = sourceOf(line.own['source']);
   await using cleanup = new AsyncDisposableStack();
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-demo-'));
   cleanup.defer(() => rm(dataDir, { recursive: true, force: true }));
 
-  heading('Millrace demo', `a shop database with ${count(orders)} orders, on a PostgreSQL of its own`);
+  heading('Millrace demo', `a shop database with ${count(orders)} orders, on a ${source.name} of its own`);
   const begun = performance.now();
-  const postgres = cleanup.use(await startEmbeddedPostgres({ databases: ['shop'] }));
-  const shop = cleanup.use(await openShop(postgres.url, orders));
-  note(`PostgreSQL is up and filled after ${seconds(begun)}`);
+  const shop = cleanup.use(await source.open(orders));
+  note(`${shop.server} is up and filled after ${seconds(begun)}`);
   const talk = cleanup.use(
-    await connectToSelf({ dataDir, env: { ...env, [PASSWORD]: shop.reader.password }, show: showCall }),
+    await connectToSelf({ dataDir, env: { ...env, [PASSWORD]: shop.password }, show: showCall }),
   );
   note(
     `an MCP client has launched the server: ${talk.server}, protocol ${talk.protocol}, ${talk.tools} tools`,
   );
 
-  await register(talk, { port: postgres.port, username: shop.reader.username });
+  await register(talk, shop);
   await look(talk);
   await firstSync(talk);
   await changesAndSecondSync(talk, shop);
@@ -43,20 +53,11 @@ export async function demo(line: CommandLine, env: Environment): Promise<number>
   return await compare(shop, join(dataDir, 'warehouse.db'));
 }
 
-async function register(
-  talk: Conversation,
-  { port, username }: { readonly port: number; readonly username: string },
-): Promise<void> {
+async function register(talk: Conversation, shop: Shop): Promise<void> {
   said('Connect our shop database. The password is in the environment.');
-  const config = {
-    host: '127.0.0.1',
-    port,
-    database: 'shop',
-    username,
-    password: `\${env:${PASSWORD}}`,
-    ssl: 'disable',
-  };
-  const registered = await talk.call('register_connector', { name: 'shop', type: 'postgresql', config });
+  const { ssl, ...rest } = shop.config;
+  const config = { ...rest, password: `\${env:${PASSWORD}}`, ssl };
+  const registered = await talk.call('register_connector', { name: 'shop', type: shop.type, config });
   const test = registered['test'] as {
     ok: boolean;
     server_version: string;
@@ -64,7 +65,7 @@ async function register(
     warnings: string[];
   };
   came(
-    `${test.ok ? 'connected' : 'not connected'} to PostgreSQL ${test.server_version}, round trip ${test.latency_ms} ms`,
+    `${test.ok ? 'connected' : 'not connected'} to ${shop.server} ${test.server_version}, round trip ${test.latency_ms} ms`,
   );
   for (const warning of test.warnings) came(`warning: ${warning}`);
 }
@@ -173,6 +174,19 @@ function rowsOf(given: unknown): number {
   throw new MillraceError('invalid_config', `--rows ${String(given)} is not a number of orders.`, {
     hint: 'Give a whole number from 2000 to 20000000, e.g. --rows 200000.',
   });
+}
+
+function sourceOf(given: unknown): (typeof SOURCES)[string] {
+  const name = given === undefined ? 'postgresql' : String(given);
+  const source = Object.hasOwn(SOURCES, name) ? SOURCES[name] : undefined;
+  if (source) return source;
+  throw new MillraceError(
+    'invalid_config',
+    `--source ${String(given)} is no server that the demo can start.`,
+    {
+      hint: `Give one of ${Object.keys(SOURCES).join(', ')}, e.g. --source mysql.`,
+    },
+  );
 }
 
 function heading(title: string, text: string): void {

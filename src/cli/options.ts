@@ -33,9 +33,9 @@ export interface CommandLine {
 export const COMMANDS = {
   stdio: { usage: 'millrace', what: 'MCP over stdio: what a client launches', options: {} },
   demo: {
-    usage: 'millrace demo',
-    what: 'a tour: starts a PostgreSQL, registers it, syncs, changes rows, syncs again, asks questions',
-    options: { rows: { type: 'string' } },
+    usage: 'millrace demo [--source S]',
+    what: 'a tour: starts a database server, registers it, syncs, changes rows, syncs again, asks questions',
+    options: { source: { type: 'string' }, rows: { type: 'string' } },
   },
   sync: {
     usage: 'millrace sync CONNECTOR [--stream S …] [--full-refresh]',

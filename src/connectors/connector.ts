@@ -117,7 +117,14 @@ export interface Source extends AsyncDisposable {
   read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading>;
 }
 
-/** One reading of one stream, in one consistent snapshot of the source wherever the source has such a thing. */
+/**
+ * What has been read, by this reading and those before it, against one snapshot of the source. `same`: this reading saw
+ * nothing else. `all`: no row of the snapshot is missing, but some that were read have been deleted since. `unknown`:
+ * it goes on behind what another snapshot showed, or needed several, and either may be.
+ */
+export type Agreement = 'same' | 'all' | 'unknown';
+
+/** One reading of one stream, in one consistent snapshot of the source or, if that is longer than it can bear, in several. */
 export interface Reading extends AsyncDisposable {
   /** Which protection against late commits is in force. */
   readonly guard: string;
@@ -128,6 +135,8 @@ export interface Reading extends AsyncDisposable {
   readonly batches: AsyncIterable<Batch>;
   /** What was found while reading, as sentences for the run's warnings. Asked once, after the batches or what there was of them. */
   noticed?(): readonly string[];
+  /** How what was read compares with the snapshot that `count` and `keys` see. Ask after the batches. */
+  readonly agreement: Agreement;
   /** Rows the stream has in this reading's snapshot; null where it cannot be told. Call after the batches. */
   count(): Promise<number | null>;
   /** Every primary key in the same snapshot, in primary-key column order; cursors in these batches mean nothing. */

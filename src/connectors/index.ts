@@ -1,12 +1,14 @@
 import { MillraceError } from '../core/errors.ts';
 import { suggestion } from '../core/nearest.ts';
 import type { ConnectorType } from './connector.ts';
+import { mysql } from './mysql/index.ts';
 import { postgresql } from './postgresql/index.ts';
 import { restApi } from './rest-api/index.ts';
 
 /** Every connector type there is. Adding one means naming it here; nothing registers itself. */
 export const connectorTypes: readonly ConnectorType[] = [
   postgresql as ConnectorType,
+  mysql as ConnectorType,
   restApi as ConnectorType,
 ];
 

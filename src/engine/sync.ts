@@ -85,7 +85,7 @@ export async function syncStream(
       );
     }
     await progress.stage('finish', async () => {
-      const expectedRows = rebuilding && !reading.resumed ? await reading.count() : null;
+      const expectedRows = rebuilding && reading.agreement === 'same' ? await reading.count() : null;
       await writer?.finish({
         expectedRows,
         minimumShare: task.fullRefresh || writer?.replacesOtherDefinition ? null : minimumShare,
@@ -182,7 +182,7 @@ async function compareWithSource(
   const there = await reading.count();
   if (there === null) return;
   const here = await writer.liveRows();
-  if (here < there && !writer.hasRejects && !reading.resumed) {
+  if (here < there && !writer.hasRejects && reading.agreement !== 'unknown') {
     progress.warn([
       `The source has ${there} rows and the table ${here}: some rows are older in "${stream.cursor}" than what was already read. ` +
         'Give the stream a `lookback`, or run sync_connector with full_refresh: true.',

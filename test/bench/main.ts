@@ -1,19 +1,22 @@
 import { parseArgs } from 'node:util';
-import pg from 'pg';
-import { startEmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
 import { measureTable, type TableResult } from './measure.ts';
-import { missingTools } from './processes.ts';
 import { reportText } from './report.ts';
-import { fillTable, type TableName } from './tables.ts';
+import type { BenchSource } from './source.ts';
+import { mysqlSource } from './source-mysql.ts';
+import { postgresqlSource } from './source-postgresql.ts';
+import { TABLE_NAMES, type TableName } from './tables.ts';
 
 /**
- * `npm run bench -- [--rows 1000000[,5000000]] [--rounds 3] [--tables narrow,wide] [--json]`
+ * `npm run bench -- [--source postgresql,mysql,mariadb] [--rows 1000000[,5000000]] [--rounds 3]
+ * [--tables narrow,wide] [--json]`
  *
- * PostgreSQL to SQLite, full and incremental, beside (a) the ceiling of one bare thread and (b) `psql | sqlite3`,
- * all in one run and in turns, medians. Notes go to stderr, the result to stdout. Run it on a quiet machine.
+ * From each source to SQLite, full and incremental, beside (a) the ceiling of one bare thread and (b) the source's own
+ * client into `sqlite3`, all in one run and in turns, medians. Notes go to stderr, the result to stdout. Run it on a
+ * quiet machine.
  */
 const { values } = parseArgs({
   options: {
+    source: { type: 'string', default: 'postgresql,mysql' },
     rows: { type: 'string', default: '1000000' },
     rounds: { type: 'string', default: '3' },
     tables: { type: 'string', default: 'narrow,wide' },
@@ -21,36 +24,41 @@ const { values } = parseArgs({
   },
 });
 const note = (text: string): void => console.error(text);
+const SOURCES: Readonly<Record<string, () => Promise<BenchSource>>> = {
+  postgresql: postgresqlSource,
+  mysql: () => mysqlSource('mysql', note),
+  mariadb: () => mysqlSource('mariadb', note),
+};
+
+const sources = values.source.split(',').map(openerOf);
 const sizes = values.rows.split(',').map((text) => positive('--rows', text));
 const rounds = positive('--rounds', values.rounds);
 const tables = values.tables.split(',').map(tableName);
 
-const missing = missingTools();
-if (missing.length > 0) {
-  note(
-    `(b) is left out: no ${missing.join(' and no ')} here. Debian: apt-get install postgresql-client sqlite3`,
-  );
+const told: unknown[] = [];
+// One server at a time: the others would take memory and the processor from the one that is measured.
+for (const open of sources) told.push(await measure(open));
+console.log(values.json ? JSON.stringify(told, null, 2) : told.join('\n\n'));
+
+async function measure(open: () => Promise<BenchSource>): Promise<unknown> {
+  await using source = await open();
+  if (source.pipe === null) note(`(b) is left out: ${source.pipeMissing}`);
+  const results: TableResult[] = [];
+  for (const rows of sizes) {
+    for (const table of tables) {
+      note(`${source.title}, ${table}: ${rows.toLocaleString('en-US')} rows`);
+      results.push(await measureTable(source, table, { rows, rounds, note }));
+      await source.drop(table);
+    }
+  }
+  return values.json ? { source: source.title, results } : reportText(results, source);
 }
 
-await using stack = new AsyncDisposableStack();
-const source = stack.use(
-  await startEmbeddedPostgres({
-    settings: { shared_buffers: '256MB', max_wal_size: '4GB', autovacuum: 'off' },
-  }),
-);
-const client = stack.adopt(new pg.Client({ connectionString: source.url }), (open) => open.end());
-await client.connect();
-const server = String((await client.query('SHOW server_version')).rows[0]?.server_version);
-const results: TableResult[] = [];
-for (const rows of sizes) {
-  for (const table of tables) {
-    note(`${table}: making ${rows.toLocaleString('en-US')} rows`);
-    const fill = (): Promise<void> => fillTable(client, table, rows);
-    results.push(await measureTable(source, table, { rows, rounds, pipe: missing.length === 0, fill, note }));
-    await client.query(`DROP TABLE ${table}`);
-  }
+function openerOf(text: string): () => Promise<BenchSource> {
+  const open = Object.hasOwn(SOURCES, text) ? SOURCES[text] : undefined;
+  if (open) return open;
+  throw new Error(`--source takes ${Object.keys(SOURCES).join(', ')}, not "${text}".`);
 }
-console.log(values.json ? JSON.stringify(results, null, 2) : reportText(results, server));
 
 function positive(option: string, text: string): number {
   const value = Number(text.replaceAll('_', ''));
@@ -59,6 +67,7 @@ function positive(option: string, text: string): number {
 }
 
 function tableName(text: string): TableName {
-  if (text === 'narrow' || text === 'wide') return text;
-  throw new Error(`--tables takes narrow and wide, not "${text}".`);
+  const known = TABLE_NAMES.find((name) => name === text);
+  if (known) return known;
+  throw new Error(`--tables takes ${TABLE_NAMES.join(' and ')}, not "${text}".`);
 }

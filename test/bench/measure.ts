@@ -1,12 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import pg from 'pg';
-import type { EmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
 import { compareLanded } from './compare.ts';
 import { startBenched } from './millrace.ts';
 import { runCeiling, runPipe } from './processes.ts';
-import { changeOnePercent, type TableName } from './tables.ts';
+import type { BenchSource } from './source.ts';
+import type { TableName } from './tables.ts';
 
 /** What was measured of one table, medians over the rounds; times in ms, memory in MB. */
 export interface TableResult {
@@ -17,7 +16,7 @@ export interface TableResult {
   /** Rows a second by the run's own duration. */
   readonly millraceOwn: number;
   readonly ceiling: number;
-  /** Null without psql and sqlite3. */
+  /** Null without the tools for it. */
   readonly pipe: number | null;
   readonly nothingMs: number;
   readonly nothingOwnMs: number;
@@ -43,26 +42,18 @@ interface Round {
 export interface Plan {
   readonly rows: number;
   readonly rounds: number;
-  readonly pipe: boolean;
-  /** Puts the source into its first state. */
-  readonly fill: () => Promise<void>;
   readonly note: (text: string) => void;
 }
 
 /**
  * One table, measured in rounds. Each round runs every contender once, in turns: a machine that is slow for a
- * minute is slow for all. Each round begins with the source
- * as it was made.
+ * minute is slow for all. Each round begins with the source as it was made.
  */
-export async function measureTable(
-  source: EmbeddedPostgres,
-  table: TableName,
-  plan: Plan,
-): Promise<TableResult> {
+export async function measureTable(source: BenchSource, table: TableName, plan: Plan): Promise<TableResult> {
   const rounds: Round[] = [];
   for (let i = 0; i < plan.rounds; i++) {
     plan.note(`${table}: round ${i + 1} of ${plan.rounds}`);
-    await plan.fill();
+    await source.fill(table, plan.rows);
     rounds.push(await measureRound(source, table, plan));
   }
   const perSecond = (ms: number): number => plan.rows / (ms / 1000);
@@ -88,15 +79,13 @@ export async function measureTable(
   };
 }
 
-async function measureRound(source: EmbeddedPostgres, table: TableName, plan: Plan): Promise<Round> {
+async function measureRound(source: BenchSource, table: TableName, plan: Plan): Promise<Round> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-bench-'));
-  const client = new pg.Client({ connectionString: source.url });
-  await client.connect();
   try {
-    await client.query('CHECKPOINT');
+    await source.settle();
     const ceilingFile = join(folder, 'ceiling.db');
-    const ceiling = await runCeiling(source.url, table, ceilingFile);
-    const pipe = plan.pipe ? await runPipe(source.url, table, join(folder, 'pipe.db')) : null;
+    const ceiling = await runCeiling(source.ceiling, table, ceilingFile);
+    const pipe = source.pipe && (await runPipe(source.pipe, table, join(folder, 'pipe.db')));
     await using millrace = await startBenched(source, join(folder, 'data'));
     const full = await millrace.sync(table, { health: true });
     same(plan.rows, {
@@ -111,7 +100,7 @@ async function measureRound(source: EmbeddedPostgres, table: TableName, plan: Pl
       same(0, { written: run.totals.rows_written });
       nothing.push({ outsideMs, ownMs: run.duration_ms ?? Number.NaN });
     }
-    const changedRows = await changeOnePercent(client, table);
+    const changedRows = await source.changeOnePercent(table);
     const changed = await millrace.sync(table);
     same(changedRows, { written: changed.run.totals.rows_written });
     return {
@@ -126,7 +115,6 @@ async function measureRound(source: EmbeddedPostgres, table: TableName, plan: Pl
       peakMb: millrace.peakMemoryMb(),
     };
   } finally {
-    await client.end();
     await rm(folder, { recursive: true, force: true });
   }
 }

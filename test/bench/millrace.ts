@@ -3,10 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
-import type { EmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
 import type { Run } from '../../src/core/model.ts';
 import { peakMemoryMb } from './processes.ts';
-import type { TableName } from './tables.ts';
+import type { BenchSource } from './source.ts';
+import { TABLE_NAMES, type TableName } from './tables.ts';
 
 /** One run, as its caller saw it and as the program says. */
 export interface SyncTiming {
@@ -28,7 +28,7 @@ export interface BenchedMillrace extends AsyncDisposable {
 const HEALTH_EVERY_MS = 25;
 
 /** Starts `dist/main.js` on a new data folder and registers the source, one stream a table: tested, as a conversation does. */
-export async function startBenched(source: EmbeddedPostgres, dataDir: string): Promise<BenchedMillrace> {
+export async function startBenched(source: BenchSource, dataDir: string): Promise<BenchedMillrace> {
   const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
   if (!existsSync(main)) throw new Error('dist/main.js is not there: run `npm run build` first.');
   const transport = new StdioClientTransport({
@@ -45,18 +45,11 @@ export async function startBenched(source: EmbeddedPostgres, dataDir: string): P
     callTool(client, name, input);
   await call('register_connector', {
     name: 'bench',
-    type: 'postgresql',
-    config: {
-      host: source.host,
-      port: source.port,
-      database: source.database,
-      username: source.user,
-      password: source.password,
-      ssl: 'disable',
-    },
-    streams: (['narrow', 'wide'] as const).map((table) => ({
+    type: source.type,
+    config: source.config,
+    streams: TABLE_NAMES.map((table) => ({
       name: table,
-      table: `public.${table}`,
+      table: source.tableName(table),
       cursor: 'updated_at',
       mode: 'merge',
     })),

@@ -1,7 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { TABLES, type TableName } from './tables.ts';
+import type { BenchSource } from './source.ts';
+import { SQLITE_COLUMNS, type TableName } from './tables.ts';
 
 /** Seconds that another program took to move the table into a new SQLite file. */
 export interface Timing {
@@ -10,10 +11,14 @@ export interface Timing {
 }
 
 /** The bare loop, in a process of its own. */
-export async function runCeiling(url: string, table: TableName, file: string): Promise<Timing> {
-  const script = fileURLToPath(new URL('./ceiling.ts', import.meta.url));
+export async function runCeiling(
+  ceiling: BenchSource['ceiling'],
+  table: TableName,
+  file: string,
+): Promise<Timing> {
+  const script = fileURLToPath(new URL(ceiling.run, import.meta.url));
   const child = spawn(process.execPath, [script, table, file], {
-    env: { ...process.env, BENCH_URL: url },
+    env: { ...process.env, ...ceiling.env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let out = '';
@@ -25,23 +30,24 @@ export async function runCeiling(url: string, table: TableName, file: string): P
   return JSON.parse(out) as Timing;
 }
 
-/** Which of the two command line tools are missing here. */
-export function missingTools(): readonly string[] {
-  return ['psql', 'sqlite3'].filter(
-    (tool) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).status !== 0,
-  );
+/** Which of these command line tools are missing here. */
+export function missingTools(tools: readonly string[]): readonly string[] {
+  return tools.filter((tool) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).status !== 0);
 }
 
-/** `psql … COPY csv | sqlite3 .import`: what a person would type. NULLs arrive as empty texts; it is only about time. */
-export async function runPipe(url: string, table: TableName, file: string): Promise<Timing> {
-  const made = spawnSync('sqlite3', [file, `CREATE TABLE ${table} (${TABLES[table].sqlite})`], {
+/** A source's own client into `sqlite3 .import`, as a person would type it. It is only about time: NULLs are lost. */
+export async function runPipe(
+  pipe: NonNullable<BenchSource['pipe']>,
+  table: TableName,
+  file: string,
+): Promise<Timing> {
+  const made = spawnSync('sqlite3', [file, `CREATE TABLE ${table} (${SQLITE_COLUMNS[table]})`], {
     stdio: 'inherit',
   });
   if (made.status !== 0) throw new Error('sqlite3 could not make the table.');
-  const line = `psql "$BENCH_URL" -qc "COPY ${table} TO STDOUT (FORMAT csv)" | sqlite3 -csv "$BENCH_FILE" ".import /dev/stdin ${table}"`;
   const began = performance.now();
-  const shell = spawn('bash', ['-o', 'pipefail', '-c', line], {
-    env: { ...process.env, BENCH_URL: url, BENCH_FILE: file },
+  const shell = spawn('bash', ['-o', 'pipefail', '-c', pipe.run], {
+    env: { ...process.env, ...pipe.env, BENCH_TABLE: table, BENCH_FILE: file },
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const code = await new Promise<number | null>((resolve) => shell.once('close', resolve));

@@ -34,6 +34,9 @@ const wrongAnywhere: readonly WrongConfig[] = [
 
 const mysqlFamily = {
   guard: 'open transactions (innodb_trx)',
+  warned: [],
+  // Names are stored in three bytes a character at most.
+  oddName: 'é€ß中',
   wrong: [
     ...wrongAnywhere,
     // Which databases there are is not told to a login that may see none of them.
@@ -86,16 +89,17 @@ const mysqlFamily = {
     { stream: { where: `1 = 1 INTO OUTFILE '/tmp/millrace-never'` } },
   ],
   failing: {
-    // A subquery that has two rows where it may have one: an error only at that row.
-    query: (at) =>
-      `SELECT id, (SELECT v FROM (SELECT 1 AS v UNION ALL SELECT 2) two WHERE v = 1 OR lines.id = ${at}) AS x FROM lines`,
-    code: 'response_invalid',
+    // Unsigned numbers cannot be negative: an error only from that row on.
+    query: (at) => `SELECT id, cast(${at} AS unsigned) - id AS x FROM items`,
+    code: 'invalid_config',
   },
 } as const satisfies Expectations;
 
 export const expectations: Readonly<Record<ServerKind, Expectations>> = {
   postgresql: {
     guard: 'open transactions (pg_locks)',
+    warned: [],
+    oddName: 'é€😀',
     wrong: [
       ...wrongAnywhere,
       {
@@ -144,7 +148,7 @@ export const expectations: Readonly<Record<ServerKind, Expectations>> = {
       },
     ],
     failing: {
-      query: (at) => `SELECT id, 1 / (${at} - id) AS x FROM lines`,
+      query: (at) => `SELECT id, 1 / (${at} - id) AS x FROM items`,
       code: 'response_invalid',
     },
   },
@@ -154,13 +158,12 @@ export const expectations: Readonly<Record<ServerKind, Expectations>> = {
   },
   mariadb: {
     ...mysqlFamily,
+    // Its own sql_mode lets them in.
+    warned: [/lets dates be stored that no calendar has.*"zero_dates" is "text"/],
     keys: [
       ...mysqlFamily.keys,
-      [
-        'uuid',
-        `cast(insert(insert(insert(insert(md5(n), 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), 24, 0, '-') AS uuid)`,
-      ],
-      ['inet6', `cast(concat('2001:db8::', hex(n)) AS inet6)`],
+      ['uuid', `concat(lpad(hex(n * 7919), 8, '0'), '-1234-4abc-8def-', lpad(hex(n), 12, '0'))`],
+      ['inet6', `concat('2001:db8::', hex(n))`],
     ],
   },
 };

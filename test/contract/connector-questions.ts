@@ -5,6 +5,8 @@ import type { Subject, SubjectKind } from './connector-subject.ts';
 export interface Asked {
   readonly kind: SubjectKind;
   subject(): Subject;
+  /** Another one, for a question that looks at everything there is. */
+  fresh(): Promise<Subject>;
   /** The subject's connector, opened once. */
   source(): Source;
 }

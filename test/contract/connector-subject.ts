@@ -3,7 +3,7 @@ import { findConnectorType } from '../../src/connectors/index.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import type { Stream } from '../../src/core/model.ts';
 import type { Value } from '../../src/core/types.ts';
-import { type Client, freshDatabaseOn, type ServerDatabase } from '../support/databases.ts';
+import { type Client, loneServer, type ServerDatabase } from '../support/databases.ts';
 import { type ColumnKind, type Dialect, dialects, type ServerKind } from '../support/dialects.ts';
 
 /**
@@ -16,6 +16,11 @@ export interface SubjectKind {
   /** The connector type under test. */
   readonly connector: string;
   readonly expects: Expectations;
+  /** A place for subjects, where nobody else is at work. */
+  place(): Promise<SubjectPlace>;
+}
+
+export interface SubjectPlace extends AsyncDisposable {
   /** A new, empty one. */
   fresh(): Promise<Subject>;
 }
@@ -23,13 +28,17 @@ export interface SubjectKind {
 export interface Expectations {
   /** The guard of a reading while nobody writes. */
   readonly guard: string;
+  /** What `check` warns of although all is as it should be: a sentence each. */
+  readonly warned: readonly RegExp[];
+  /** Characters that this kind allows in a name and that are likely to be mangled. */
+  readonly oddName: string;
   /** Configs that cannot work, and what each is. */
   readonly wrong: readonly WrongConfig[];
   /** Keys whose text, order or literal is awkward: a type, and the SQL that makes the `n`-th value of it. */
   readonly keys: readonly (readonly [type: string, value: string])[];
   /** SQL of a user that would change something if it were let; `victim` is a table with an `id`. */
   readonly hostile: readonly HostileSql[];
-  /** A query whose rows go wrong behind the row with id `at`, over the table `lines`, and what it is then. */
+  /** A query whose rows go wrong behind the row with id `at`, over the table `items`, and what it is then. */
   readonly failing: { readonly query: (at: number) => string; readonly code: ErrorCode };
 }
 
@@ -127,11 +136,21 @@ export interface Subject extends AsyncDisposable {
 /** A subject that is one of the SQL servers. */
 export function sqlSubject(kind: ServerKind, expects: Expectations): SubjectKind {
   const { title, connector } = dialects[kind];
-  return { title, connector, expects, fresh: () => freshSubject(kind) };
+  return {
+    title,
+    connector,
+    expects,
+    async place() {
+      const server = await loneServer(kind);
+      return {
+        fresh: async () => await subjectOn(await server.fresh()),
+        [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+      };
+    },
+  };
 }
 
-async function freshSubject(kind: ServerKind): Promise<Subject> {
-  const database = await freshDatabaseOn(kind);
+async function subjectOn(database: ServerDatabase): Promise<Subject> {
   const { dialect, run } = database;
   const login = await database.login({ reads: true, watches: true });
   const config = { ...database.config, ...login };
@@ -214,8 +233,8 @@ function createTable(dialect: Dialect, spec: TableSpec): string {
   const never = new Set([...(spec.key ?? []), ...(spec.required ?? [])]);
   const columns = Object.entries(spec.columns).map(([name, kind]) => {
     const type = spec.types?.[name] ?? dialect.types[kind];
-    // A type may say of itself that it is nullable.
-    return `${quote(name)} ${never.has(name) ? `${type.replace(/ NULL .*/, '')} NOT NULL` : type}`;
+    // Said in full: older MariaDB makes a bare TIMESTAMP one that is never NULL and follows every change.
+    return `${quote(name)} ${type} ${never.has(name) ? 'NOT NULL' : 'NULL'}`;
   });
   const key = spec.key ? [`PRIMARY KEY (${spec.key.map(quote).join(', ')})`] : [];
   return `CREATE TABLE ${quote(spec.name)} (${[...columns, ...key].join(', ')})`;
@@ -227,16 +246,24 @@ function indexes({ quote }: Dialect, { name, indexed = [] }: TableSpec): readonl
   );
 }
 
-/** Rows a statement: small enough for any server's largest packet. */
-const rowsAtOnce = 1_000;
+/** Characters a statement: less than any server's largest packet. */
+const statementMax = 4_000_000;
+const rowsMax = 1_000;
 
-function inserts({ quote, literal }: Dialect, table: string, rows: readonly Row[]): readonly string[] {
-  const statements: string[] = [];
-  for (let i = 0; i < rows.length; i += rowsAtOnce) {
-    const values = rows.slice(i, i + rowsAtOnce).map((row) => `(${row.map(literal).join(', ')})`);
-    statements.push(`INSERT INTO ${quote(table)} VALUES ${values.join(', ')}`);
+function* inserts({ quote, literal }: Dialect, table: string, rows: readonly Row[]): Iterable<string> {
+  let values: string[] = [];
+  let size = 0;
+  for (const row of rows) {
+    const text = `(${row.map(literal).join(', ')})`;
+    if (values.length === rowsMax || (size > 0 && size + text.length > statementMax)) {
+      yield `INSERT INTO ${quote(table)} VALUES ${values.join(', ')}`;
+      values = [];
+      size = 0;
+    }
+    values.push(text);
+    size += text.length;
   }
-  return statements;
+  if (values.length > 0) yield `INSERT INTO ${quote(table)} VALUES ${values.join(', ')}`;
 }
 
 function tableOf({ dialect, run }: ServerDatabase, spec: TableSpec): TestTable {

@@ -182,7 +182,7 @@ export function endingQuestions({ kind, subject, source }: Asked): void {
 
   test('an error behind some rows comes after these', async () => {
     await subject().make(
-      { name: 'lines', columns: { id: 'integer' }, key: ['id'] },
+      { name: 'items', columns: { id: 'integer' }, key: ['id'] },
       numbered(50_000, (i) => [i]),
     );
     const { query, code } = kind.expects.failing;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import type { Source } from '../../src/connectors/connector.ts';
 import type { Asked } from './connector-questions.ts';
-import type { Subject, SubjectKind } from './connector-subject.ts';
+import type { Subject, SubjectKind, SubjectPlace } from './connector-subject.ts';
 import { askingQuestions } from './connector-suite-asking.ts';
 import { changeQuestions } from './connector-suite-change.ts';
 import { endingQuestions } from './connector-suite-ending.ts';
@@ -14,20 +14,27 @@ import { resumeQuestions } from './connector-suite-resume.ts';
  */
 export function connectorSuite(kind: SubjectKind): void {
   describe(kind.title, () => {
-    const made: { subject?: Subject; source?: Source } = {};
+    const made: { place?: SubjectPlace; subject?: Subject; source?: Source } = {};
     beforeAll(async () => {
-      made.subject = await kind.fresh();
+      made.place = await kind.place();
+      made.subject = await made.place.fresh();
       made.source = await made.subject.open();
     });
     afterAll(async () => {
       await made.source?.[Symbol.asyncDispose]();
       await made.subject?.[Symbol.asyncDispose]();
+      await made.place?.[Symbol.asyncDispose]();
     });
     const there = <T>(thing: T | undefined): T => {
       if (thing === undefined) throw new Error(`${kind.title} did not come up`);
       return thing;
     };
-    const asked: Asked = { kind, subject: () => there(made.subject), source: () => there(made.source) };
+    const asked: Asked = {
+      kind,
+      subject: () => there(made.subject),
+      fresh: () => there(made.place).fresh(),
+      source: () => there(made.source),
+    };
     describe('is asked', () => askingQuestions(asked));
     describe('is read', () => readingQuestions(asked));
     describe('is resumed', () => resumeQuestions(asked));

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { freshDatabaseOn, serverKinds } from '../support/databases.ts';
 import { type MillraceProcess, startMillrace, temporaryDirectory } from '../support/millrace-process.ts';
-import { freshDatabase } from '../support/postgres.ts';
 
 /**
  * A password that must appear nowhere: not in a log, error, result, run or frame, nor in any file other than
@@ -24,87 +24,96 @@ test('the canary is found by the search in each disguise', () => {
   expect(leaks('a canary of no kind')).toEqual([]);
 });
 
-test('a password appears in no log, error, result, run, frame or file', { timeout: 90_000 }, async () => {
-  using directory = temporaryDirectory();
-  await using database = await freshDatabase();
-  const reader = await database.role(CANARY);
-  await database.query(`CREATE TABLE open_table (id int PRIMARY KEY, note text); INSERT INTO open_table SELECT n, 'n' FROM generate_series(1, 20000) n;
-    CREATE TABLE closed_table (id int); GRANT SELECT ON open_table TO ${reader.username}`);
-  const passwordFile = join(directory.path, 'password');
-  writeFileSync(passwordFile, `${CANARY}\n`);
-  const { host, port, database: name } = database.config;
-  const config = { host, port, database: name, username: reader.username, ssl: 'disable' };
-  const url = `postgresql://${reader.username}:${encodeURIComponent(CANARY)}@${host}:${port}/${name}?sslmode=disable`;
-  const options = {
-    dataDir: directory.dataDir,
-    args: ['--log-level', 'trace'],
-    config: { runs: { attempts: 2, backoffMs: [10, 20] }, secrets: { files: [directory.path] } },
-    env: { MILLRACE_CANARY: CANARY },
-  };
-  const streams = [
-    { name: 'open', table: 'public.open_table' },
-    { name: 'closed', table: 'public.closed_table' },
-    { name: 'broken', query: 'select nothing from nowhere' },
-  ];
-  const configs: Readonly<Record<string, Record<string, unknown>>> = {
-    literal: { ...config, password: CANARY },
-    by_env: { ...config, password: `\${env:MILLRACE_CANARY}` },
-    by_file: { ...config, password: `\${file:${passwordFile}}` },
-    by_url: { url },
-    wrong_host: { ...config, password: CANARY, host: 'no-such-place.invalid' },
-    wrong_url: { url: url.replace(`:${port}/`, ':1/') },
-    wrong_login: { ...config, password: `${CANARY}x` },
-    wrong_database: { ...config, password: CANARY, database: 'not_there' },
-    // The secret in a place where it does not belong: an error may not repeat it.
-    misspelt: { ...config, pasword: CANARY },
-    nested: { ...config, password: { value: CANARY } },
-    both: { ...config, url, password: CANARY },
-    unescaped: { url: `postgresql://${reader.username}:${CANARY}@${host}:${port}/${name}` },
-    bad_url: { url: `postgresql://${reader.username}:${CANARY}@@@:::` },
-    no_scheme: { url: `${reader.username}:${CANARY}@${host}:${port}/${name}` },
-    in_query: { url: `postgresql://${host}:${port}/${name}?user=${reader.username}&password=${CANARY}` },
-    not_a_url: { url: CANARY },
-    as_port: { ...config, password: CANARY, port: CANARY },
-  };
-  let seen = '';
-  {
-    await using millrace = await startMillrace(options);
-    for (const [connector, config] of Object.entries(configs)) {
-      await millrace.call('register_connector', { name: connector, type: 'postgresql', config, streams });
-      await everything(millrace, connector);
+test.each(serverKinds)(
+  'a password of %s appears in no log, error, result, run, frame or file',
+  { timeout: 90_000 },
+  async (kind) => {
+    using directory = temporaryDirectory();
+    await using database = await freshDatabaseOn(kind);
+    const { series, connector: type, quote } = database.dialect;
+    const reader = await database.login({ password: CANARY });
+    await database.run(
+      'CREATE TABLE open_table (id int PRIMARY KEY, note varchar(9))',
+      `INSERT INTO open_table SELECT n, 'n' FROM ${series(20_000)}`,
+      'CREATE TABLE closed_table (id int)',
+      `GRANT SELECT ON open_table TO ${quote(reader.username)}`,
+    );
+    const passwordFile = join(directory.path, 'password');
+    writeFileSync(passwordFile, `${CANARY}\n`);
+    const { host, port, database: name } = database.config;
+    const config = { host, port, database: name, username: reader.username, ssl: 'disable' };
+    const url = `${type}://${reader.username}:${encodeURIComponent(CANARY)}@${host}:${port}/${name}`;
+    const options = {
+      dataDir: directory.dataDir,
+      args: ['--log-level', 'trace'],
+      config: { runs: { attempts: 2, backoffMs: [10, 20] }, secrets: { files: [directory.path] } },
+      env: { MILLRACE_CANARY: CANARY },
+    };
+    const streams = [
+      { name: 'open', table: 'open_table' },
+      { name: 'closed', table: 'closed_table' },
+      { name: 'broken', query: 'select nothing from nowhere' },
+    ];
+    const configs: Readonly<Record<string, Record<string, unknown>>> = {
+      literal: { ...config, password: CANARY },
+      by_env: { ...config, password: `\${env:MILLRACE_CANARY}` },
+      by_file: { ...config, password: `\${file:${passwordFile}}` },
+      by_url: { url },
+      wrong_host: { ...config, password: CANARY, host: 'no-such-place.invalid' },
+      wrong_url: { url: url.replace(`:${port}/`, ':1/') },
+      wrong_login: { ...config, password: `${CANARY}x` },
+      wrong_database: { ...config, password: CANARY, database: 'not_there' },
+      // The secret in a place where it does not belong: an error may not repeat it.
+      misspelt: { ...config, pasword: CANARY },
+      nested: { ...config, password: { value: CANARY } },
+      both: { ...config, url, password: CANARY },
+      unescaped: { url: `${type}://${reader.username}:${CANARY}@${host}:${port}/${name}` },
+      bad_url: { url: `${type}://${reader.username}:${CANARY}@@@:::` },
+      no_scheme: { url: `${reader.username}:${CANARY}@${host}:${port}/${name}` },
+      in_query: { url: `${type}://${host}:${port}/${name}?user=${reader.username}&password=${CANARY}` },
+      not_a_url: { url: CANARY },
+      as_port: { ...config, password: CANARY, port: CANARY },
+    };
+    let seen = '';
+    {
+      await using millrace = await startMillrace(options);
+      for (const [connector, config] of Object.entries(configs)) {
+        await millrace.call('register_connector', { name: connector, type, config, streams });
+        await everything(millrace, connector);
+      }
+      await millrace.call('update_connector', { connector: 'by_env', config: { password: CANARY } });
+      await millrace.call('update_connector', { connector: 'by_env', config: { pasword: CANARY } });
+      await millrace.call('query_data', { sql: `SELECT 1` });
+      expect(
+        childrenOf(millrace.pid).flatMap((pid) => leaks(readFileSync(`/proc/${pid}/environ`, 'latin1'))),
+        'environment of child processes',
+      ).toEqual([]);
+      // At least these must have worked, or the search below looked at nothing.
+      for (const connector of ['literal', 'by_env', 'by_file', 'by_url']) {
+        expect(await millrace.must('test_connector', { connector })).toHaveProperty('server_version');
+        const landed = await millrace.must('query_data', { sql: `SELECT count(*) FROM ${connector}__open` });
+        expect(landed, connector).toMatchObject({ rows: [[20_000]] });
+      }
+      millrace
+        .call('sync_connector', { connector: 'literal', full_refresh: true, wait_seconds: 0 })
+        .catch(() => undefined);
+      await millrace.must('get_health');
+      await millrace.kill('SIGKILL');
+      seen += millrace.stdout() + millrace.stderr();
     }
-    await millrace.call('update_connector', { connector: 'by_env', config: { password: CANARY } });
-    await millrace.call('update_connector', { connector: 'by_env', config: { pasword: CANARY } });
-    await millrace.call('query_data', { sql: `SELECT 1` });
-    expect(
-      childrenOf(millrace.pid).flatMap((pid) => leaks(readFileSync(`/proc/${pid}/environ`, 'latin1'))),
-      'environment of child processes',
-    ).toEqual([]);
-    // At least these must have worked, or the search below looked at nothing.
-    for (const connector of ['literal', 'by_env', 'by_file', 'by_url']) {
-      expect(await millrace.must('test_connector', { connector })).toHaveProperty('server_version');
-      const landed = await millrace.must('query_data', { sql: `SELECT count(*) FROM ${connector}__open` });
-      expect(landed, connector).toMatchObject({ rows: [[20_000]] });
+    {
+      await using millrace = await startMillrace(options);
+      await everything(millrace, 'literal');
+      await millrace.kill('SIGTERM');
+      seen += millrace.stdout() + millrace.stderr();
     }
-    millrace
-      .call('sync_connector', { connector: 'literal', full_refresh: true, wait_seconds: 0 })
-      .catch(() => undefined);
-    await millrace.must('get_health');
-    await millrace.kill('SIGKILL');
-    seen += millrace.stdout() + millrace.stderr();
-  }
-  {
-    await using millrace = await startMillrace(options);
-    await everything(millrace, 'literal');
-    await millrace.kill('SIGTERM');
-    seen += millrace.stdout() + millrace.stderr();
-  }
-  expect(seen.length).toBeGreaterThan(20_000);
-  expect(leaks(seen), 'what the processes said').toEqual([]);
-  const files = filesIn(directory.dataDir);
-  expect(files.length).toBeGreaterThanOrEqual(3);
-  for (const file of files) expect(leaks(readFileSync(file, 'latin1')), file).toEqual([]);
-});
+    expect(seen.length).toBeGreaterThan(20_000);
+    expect(leaks(seen), 'what the processes said').toEqual([]);
+    const files = filesIn(directory.dataDir);
+    expect(files.length).toBeGreaterThanOrEqual(3);
+    for (const file of files) expect(leaks(readFileSync(file, 'latin1')), file).toEqual([]);
+  },
+);
 
 /** Every tool that could show a connector's config or an error about it. */
 async function everything(millrace: MillraceProcess, connector: string): Promise<void> {

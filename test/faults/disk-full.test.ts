@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Run } from '../../src/core/model.ts';
+import { freshDatabaseOn, type ServerDatabase } from '../support/databases.ts';
 import { type MillraceProcess, startMillrace, syncToEnd } from '../support/millrace-process.ts';
 import {
   compareMoving,
@@ -13,17 +14,16 @@ import {
   movingNames,
   movingTables,
 } from '../support/moving-source.ts';
-import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
 import { type SmallDisk, smallDisk } from '../support/small-disk.ts';
 
 /** No space left for the data folder: a coded error, two whole files, and work again when space returns. */
 
 const DISK = 48 * 2 ** 20;
 const ROWS = 40_000;
-let database: TestDatabase;
+let database: ServerDatabase;
 
 beforeAll(async () => {
-  database = await freshDatabase();
+  database = await freshDatabaseOn('postgresql');
   await createMovingTables(database, ROWS);
 });
 

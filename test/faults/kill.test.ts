@@ -1,7 +1,15 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 import type { Run } from '../../src/core/model.ts';
+import {
+  freshDatabaseOn,
+  type ServerConfig,
+  type ServerDatabase,
+  serverKinds,
+} from '../support/databases.ts';
+import { dialects, type ServerKind } from '../support/dialects.ts';
 import { startLateWriter } from '../support/late-writer.ts';
 import {
   type StartOptions,
@@ -11,84 +19,150 @@ import {
   temporaryDirectory,
 } from '../support/millrace-process.ts';
 import {
+  churnMovingTables,
   compareMoving,
   createMovingTables,
   type Difference,
   isEqual,
   movingNames,
-  movingTables,
+  movingStream,
 } from '../support/moving-source.ts';
-import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
 import { createRng, type Rng, testSeed } from '../support/rng.ts';
 
 /**
  * SIGKILL at random moments of first loads, merges, appends, replaces and refreshes while a second writer
  * inserts, updates, deletes and commits late. Afterwards every landed row equals its source, and no row is there
- * twice. `MILLRACE_KILLS` sets how many kills have to hit a run, `MILLRACE_TEST_SEED` plays the same draws again.
+ * twice. `MILLRACE_KILLS` sets how many kills have to hit a run on each server, `MILLRACE_TEST_SEED` plays the same
+ * draws again.
  */
 
-const KILLS = Number(process.env['MILLRACE_KILLS'] ?? 200);
-const LANES = 2;
+/** What the engine does when it dies is the same for all; what a position and a guard are is each server's own. */
+const killsByDefault: Readonly<Record<ServerKind, number>> = { postgresql: 200, mysql: 70, mariadb: 70 };
+
+interface Life {
+  /** Whether the login may see who is open. If not, a look-back has to guard. */
+  readonly watches: boolean;
+  /** What the runs say guarded them, of the streams that have a cursor. */
+  readonly guard: RegExp;
+  /** Whether a table of this size is read in one snapshot, as it is, or in many, as if it were a thousand times larger. */
+  readonly snapshots: 'one' | 'many';
+}
+
+const SEEN = /^(open transactions|oldest transaction start|held at the previous mark|as at the beginning)/;
+const BLIND = /^(lookback|as at the beginning)/;
+
+/** One after another, each with its share of the server's kills; the servers side by side. */
+const lives: Readonly<Record<ServerKind, readonly Life[]>> = {
+  postgresql: [{ watches: true, guard: SEEN, snapshots: 'one' }],
+  mysql: [
+    { watches: true, guard: SEEN, snapshots: 'many' },
+    { watches: false, guard: BLIND, snapshots: 'one' },
+  ],
+  mariadb: [
+    { watches: true, guard: SEEN, snapshots: 'one' },
+    { watches: false, guard: BLIND, snapshots: 'many' },
+  ],
+};
+
+const SMALL_PARTS = pathToFileURL(join(import.meta.dirname, '../support/small-parts.ts')).href;
+const environment: Readonly<Record<Life['snapshots'], Readonly<Record<string, string>>>> = {
+  one: {},
+  many: { NODE_OPTIONS: `--import=${SMALL_PARTS}` },
+};
+
 const KILLS_A_CHAPTER = 10;
 const ROWS = 20_000;
 /** A sync takes a few hundred milliseconds: kills fall on all of it, and a few behind it. */
 const KILL_AFTER_MS = 450;
 /** Most kills hit a run; a harness whose kills do not is broken. */
-const KILLS_MAX = KILLS * 3;
+const TRIES_A_KILL = 3;
 
-/** What a chapter of a lane's life is about. */
+/** What a chapter of a life is about. */
 const chapters = ['first load', 'merge', 'refresh', 'merge'] as const;
 type Chapter = (typeof chapters)[number];
 
-for (let lane = 1; lane <= LANES; lane += 1) {
-  const kills = Math.ceil(KILLS / LANES);
-  test.concurrent(`lane ${lane}: nothing lost or doubled after ${kills} kills in a run`, {
-    timeout: 600_000,
+for (const server of serverKinds) {
+  const kills = Number(process.env['MILLRACE_KILLS'] ?? killsByDefault[server]);
+  const { title } = dialects[server];
+  test.concurrent(`${title}: nothing lost or doubled after ${kills} kills in a run`, {
+    timeout: 1_800_000,
   }, async () => {
     const seed = testSeed();
-    const rng = createRng(seed).fork(`lane ${lane}`);
-    await using database = await freshDatabase();
-    await createMovingTables(database, ROWS);
-    const seen = { kills: 0, hit: 0, late: 0, chapters: 0 };
-    let directory = temporaryDirectory();
-    let hitBefore = 0;
-    try {
-      while (seen.hit < kills && seen.kills < KILLS_MAX / LANES) {
-        const chapter = chapters[seen.chapters % chapters.length] ?? 'merge';
-        if (chapter === 'first load') {
-          directory[Symbol.dispose]();
-          directory = temporaryDirectory();
-          hitBefore = 0;
-        }
-        const told = `seed ${seed}, chapter ${seen.chapters} (${chapter}), after ${seen.kills} kills`;
-        const { dataDir } = directory;
-        const outcome = await playChapter({ chapter, database, dataDir, rng, kills: KILLS_A_CHAPTER });
-        expect(
-          outcome.differences.filter((difference) => !isEqual(difference)),
-          told,
-        ).toEqual([]);
-        expect(outcome.writtenWhenQuiet, `${told}: rows written by a run that found nothing new`).toBe(0);
-        seen.kills += KILLS_A_CHAPTER;
-        seen.hit += outcome.interrupted - hitBefore;
-        hitBefore = outcome.interrupted;
-        seen.late += outcome.late;
-        seen.chapters += 1;
-      }
-    } finally {
-      directory[Symbol.dispose]();
+    for (const [at, life] of lives[server].entries()) {
+      const rng = createRng(seed).fork(`${server} ${at}`);
+      const begun = performance.now();
+      const share = Math.ceil(kills / lives[server].length);
+      const seen = await live({ server, life, kills: share, rng, told: `seed ${seed}` });
+      console.log(
+        `${title}, ${life.watches ? 'open transactions seen' : 'by look-back'}, ${life.snapshots} snapshot(s): ` +
+          `${seen.kills} kills, ${seen.hit} of them in a run, ${seen.late} late commits, ` +
+          `${Math.round((performance.now() - begun) / 1000)} s, seed ${seed}`,
+      );
     }
-    console.log(
-      `lane ${lane}: ${seen.kills} kills, ${seen.hit} of them in a run, ${seen.late} late commits, seed ${seed}`,
-    );
-    // Kills that hit nothing and writers that were never late would have shown nothing.
-    expect(seen.hit).toBeGreaterThanOrEqual(kills);
-    expect(seen.late).toBeGreaterThan(kills);
   });
+}
+
+interface Seen {
+  readonly kills: number;
+  readonly hit: number;
+  readonly late: number;
+}
+
+interface LiveRequest {
+  readonly server: ServerKind;
+  readonly life: Life;
+  readonly kills: number;
+  readonly rng: Rng;
+  /** How to have it again. */
+  readonly told: string;
+}
+
+async function live({ server, life, kills, rng, told: seed }: LiveRequest): Promise<Seen> {
+  await using database = await freshDatabaseOn(server);
+  await createMovingTables(database, ROWS);
+  const login = await database.login({ reads: true, watches: life.watches });
+  const shop: Shop = { database, config: { ...database.config, ...login }, life };
+  const seen = { kills: 0, hit: 0, late: 0, chapters: 0 };
+  let directory = temporaryDirectory();
+  let hitBefore = 0;
+  try {
+    while (seen.hit < kills && seen.kills < kills * TRIES_A_KILL) {
+      const chapter = chapters[seen.chapters % chapters.length] ?? 'merge';
+      if (chapter === 'first load') {
+        directory[Symbol.dispose]();
+        directory = temporaryDirectory();
+        hitBefore = 0;
+      }
+      const told = `${seed}, chapter ${seen.chapters} (${chapter}), after ${seen.kills} kills`;
+      const { dataDir } = directory;
+      const outcome = await playChapter({ chapter, shop, dataDir, rng, kills: KILLS_A_CHAPTER });
+      const unequal = outcome.differences.filter((difference) => !isEqual(difference));
+      expect(unequal, told).toEqual([]);
+      expect(outcome.writtenWhenQuiet, `${told}: rows written by a run that found nothing new`).toBe(0);
+      seen.kills += KILLS_A_CHAPTER;
+      seen.hit += outcome.interrupted - hitBefore;
+      hitBefore = outcome.interrupted;
+      seen.late += outcome.late;
+      seen.chapters += 1;
+    }
+  } finally {
+    directory[Symbol.dispose]();
+  }
+  // Kills that hit nothing and writers that were never late would have shown nothing.
+  expect(seen.hit).toBeGreaterThanOrEqual(kills);
+  expect(seen.late).toBeGreaterThan(kills);
+  return seen;
+}
+
+interface Shop {
+  readonly database: ServerDatabase;
+  readonly config: ServerConfig;
+  readonly life: Life;
 }
 
 interface ChapterRequest {
   readonly chapter: Chapter;
-  readonly database: TestDatabase;
+  readonly shop: Shop;
   readonly dataDir: string;
   readonly rng: Rng;
   readonly kills: number;
@@ -103,16 +177,12 @@ interface ChapterOutcome {
   readonly late: number;
 }
 
-async function playChapter({
-  chapter,
-  database,
-  dataDir,
-  rng,
-  kills,
-}: ChapterRequest): Promise<ChapterOutcome> {
-  const options = { dataDir, config: { runs: { attempts: 20, backoffMs: [10, 50] } } };
-  if (chapter === 'first load') await register(options, database);
-  else await churn(database, rng);
+async function playChapter({ chapter, shop, dataDir, rng, kills }: ChapterRequest): Promise<ChapterOutcome> {
+  const { database, life } = shop;
+  const env = environment[life.snapshots];
+  const options = { dataDir, env, config: { runs: { attempts: 20, backoffMs: [10, 50] } } };
+  if (chapter === 'first load') await register(options, shop);
+  else await churnMovingTables(database, { rows: ROWS, part: rng.int(0, 4) });
   const writer = startLateWriter({ database, rng });
   for (let kill = 0; kill < kills; kill += 1) await killOnce(options, chapter, rng);
   const { late } = await writer.stop();
@@ -122,6 +192,7 @@ async function playChapter({
   await syncToEnd(millrace, { connector: 'shop' });
   const caughtUp = await syncToEnd(millrace, { connector: 'shop' });
   expect(caughtUp.status, JSON.stringify(caughtUp)).toBe('succeeded');
+  for (const { mode, guard } of caughtUp.streams) if (mode !== 'replace') expect(guard).toMatch(life.guard);
   const differences = await compareMoving({
     database,
     warehouse: join(dataDir, 'warehouse.db'),
@@ -136,25 +207,16 @@ async function playChapter({
   return { differences, writtenWhenQuiet: quiet.totals.rows_written, interrupted, late };
 }
 
-async function register(options: StartOptions, database: TestDatabase): Promise<void> {
+async function register(options: StartOptions, { database, config, life }: Shop): Promise<void> {
   await using millrace = await startMillrace(options);
-  const streams = movingNames.map((name) => movingTables[name].stream);
   await millrace.must('register_connector', {
     name: 'shop',
-    type: 'postgresql',
-    config: database.config,
-    streams,
-    test: false,
+    type: database.dialect.connector,
+    config,
+    streams: movingNames.map((name) => movingStream(name, { windowed: !life.watches })),
   });
-}
-
-/** Changes a fifth of everything at once, so that the next incremental runs have something to be killed in. */
-async function churn(database: TestDatabase, rng: Rng): Promise<void> {
-  const part = rng.int(0, 4);
-  await database.query(`
-    UPDATE orders SET amount = amount + 1, at = date_bin('100 ms', now(), 'epoch') WHERE id % 5 = ${part};
-    UPDATE stock SET amount = amount + 1, version = nextval('numbers') / 5 WHERE item % 5 = ${part};
-    INSERT INTO events SELECT nextval('numbers') / 5, 'churn', 'row' FROM generate_series(1, ${ROWS / 5})`);
+  // In peace: what it has compiled, its threads too, is left for the many that will be killed.
+  await millrace.kill('SIGTERM');
 }
 
 /** One life: start, sync, die. Now and then it dies while it is coming up, or going on with what it found. */

@@ -5,6 +5,8 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
 import type { Run, StreamResult } from '../../src/core/model.ts';
 import { type ChaosProxy, startChaosProxy } from '../support/chaos-proxy.ts';
+import { freshDatabaseOn, type ServerDatabase } from '../support/databases.ts';
+import { dialects } from '../support/dialects.ts';
 import {
   type MillraceProcess,
   runToEnd,
@@ -16,11 +18,10 @@ import {
   compareMoving,
   createMovingTables,
   isEqual,
+  type MovingDatabase,
   movingNames,
   movingTables,
-  type Queryable,
 } from '../support/moving-source.ts';
-import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
 
 /**
  * What a bad network or a restarting server does to a sync: transient failures are retried inside the run's
@@ -30,14 +31,14 @@ import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
 const ROWS = 40_000;
 const RUNS = { attempts: 6, backoffMs: [50, 300] };
 
-let database: TestDatabase;
+let database: ServerDatabase;
 let proxy: ChaosProxy;
 let millrace: MillraceProcess;
 const directory = temporaryDirectory();
 let count = 0;
 
 beforeAll(async () => {
-  database = await freshDatabase();
+  database = await freshDatabaseOn('postgresql');
   await createMovingTables(database, ROWS);
   proxy = await startChaosProxy(database.config);
   millrace = await startMillrace({ dataDir: directory.dataDir, config: { runs: RUNS } });
@@ -96,7 +97,7 @@ for (const at of [30_000, 700_000, 1_500_000]) {
 test('reset in the middle of an incremental run and of a replace', async () => {
   const connector = await register(['stock', 'events', 'prices']);
   await syncToEnd(millrace, { connector });
-  await database.query(`
+  await database.run(`
     UPDATE stock SET amount = amount + 1, version = nextval('numbers') / 5 WHERE item % 2 = 0;
     INSERT INTO events SELECT nextval('numbers') / 5, 'k', 'again' FROM generate_series(1, ${ROWS});
     UPDATE prices SET price = price + 1`);
@@ -143,7 +144,7 @@ test('a stalled sync is cancelled within a second, and the connector can sync ag
   expect(await syncToEnd(millrace, { connector })).toMatchObject({ status: 'succeeded', attempt: 1 });
   await expectEqual(connector, ['orders']);
   // Nothing of the cancelled read is left at the server.
-  await waitFor(async () => (await database.query(`${BACKENDS} AND state <> 'idle'`)).length === 0);
+  await waitFor(async () => (await database.run(`${BACKENDS} AND state <> 'idle'`)).length === 0);
 });
 
 test('sessions ended by an administrator are retried', async () => {
@@ -151,7 +152,7 @@ test('sessions ended by an administrator are retried', async () => {
   proxy.delay(3);
   const run = await start(connector);
   await untilReading(run.run_id);
-  const ended = await database.query(`SELECT pg_terminate_backend(pid) AS done FROM (${BACKENDS}) mine`);
+  const ended = await database.run(`SELECT pg_terminate_backend(pid) AS done FROM (${BACKENDS}) mine`);
   expect(ended.length).toBeGreaterThan(0);
   proxy.delay(0);
   const after = await runToEnd(millrace, run.run_id);
@@ -187,8 +188,8 @@ for (const mode of ['fast', 'immediate'] as const) {
 }
 
 test('one stream without a grant: the run is partial, the others are complete, and the hint mends it', async () => {
-  const reader = await database.role();
-  await database.query(`GRANT SELECT ON orders, stock, events TO ${reader.username}`);
+  const reader = await database.login();
+  await database.run(`GRANT SELECT ON orders, stock, events TO ${reader.username}`);
   const connector = await register(movingNames, reader);
   const run = await syncToEnd(millrace, { connector });
   expect(run).toMatchObject({ status: 'partial', attempt: 1 });
@@ -204,7 +205,7 @@ test('one stream without a grant: the run is partial, the others are complete, a
   await expectEqual(connector, ['orders', 'stock', 'events']);
   const grant = /GRANT [^;`]*/.exec(byName['prices']?.error?.hint ?? '')?.[0];
   expect(grant, 'the hint holds the grant').toBeDefined();
-  await database.query(String(grant));
+  await database.run(String(grant));
   expect(await syncToEnd(millrace, { connector })).toMatchObject({ status: 'succeeded' });
   await expectEqual(connector);
 });
@@ -216,14 +217,15 @@ function warehouse(): string {
 }
 
 /** The server's own database; idle clients that a restart ends are the test's doing. */
-function poolOf(server: EmbeddedPostgres): Queryable & AsyncDisposable {
+function poolOf(server: EmbeddedPostgres): MovingDatabase & AsyncDisposable {
   const pool = new pg.Pool({ ...server });
   pool.on('error', () => {});
   return {
-    query: async (sql) => {
-      const result: pg.QueryResult | readonly pg.QueryResult[] = await pool.query(sql);
-      const last = Array.isArray(result) ? (result.at(-1) as pg.QueryResult) : (result as pg.QueryResult);
-      return last.rows as Record<string, unknown>[];
+    dialect: dialects.postgresql,
+    async run(...statements) {
+      let rows: Record<string, unknown>[] = [];
+      for (const sql of statements) ({ rows } = await pool.query(sql));
+      return rows;
     },
     [Symbol.asyncDispose]: () => pool.end(),
   };
@@ -263,7 +265,7 @@ async function untilReading(runId: string): Promise<void> {
 }
 
 async function rowsOf(table: string): Promise<number> {
-  return Number((await database.query(`SELECT count(*) AS n FROM ${table}`))[0]?.['n']);
+  return Number((await database.run(`SELECT count(*) AS n FROM ${table}`))[0]?.['n']);
 }
 
 async function expectEqual(

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
@@ -5,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ErrorView } from '../../src/core/errors.ts';
 import type { Run } from '../../src/core/model.ts';
 import { type ChaosProxy, startChaosProxy } from '../support/chaos-proxy.ts';
+import { freshDatabaseOn, type ServerDatabase } from '../support/databases.ts';
 import { startLateWriter } from '../support/late-writer.ts';
 import {
   type MillraceProcess,
@@ -21,7 +23,6 @@ import {
   movingNames,
   movingTables,
 } from '../support/moving-source.ts';
-import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
 import { createRng, testSeed } from '../support/rng.ts';
 
 /**
@@ -29,11 +30,11 @@ import { createRng, testSeed } from '../support/rng.ts';
  * crashes. A killed one is followed by the other; a frozen one that wakes up later is shut out.
  */
 
-let database: TestDatabase;
+let database: ServerDatabase;
 let proxy: ChaosProxy;
 
 beforeAll(async () => {
-  database = await freshDatabase();
+  database = await freshDatabaseOn('postgresql');
   await createMovingTables(database, 20_000);
   proxy = await startChaosProxy(database.config);
 });
@@ -225,11 +226,22 @@ async function untilReading(millrace: MillraceProcess, runId: string): Promise<v
 async function freezeOutsideTransaction(pid: number, dataDir: string): Promise<void> {
   for (let tries = 0; tries < 200; tries += 1) {
     process.kill(pid, 'SIGSTOP');
+    await untilStopped(pid);
     if (['warehouse.db', 'store.db'].every((name) => canWrite(join(dataDir, name)))) return;
     process.kill(pid, 'SIGCONT');
     await sleep(7);
   }
   throw new Error('the process was never found outside a transaction');
+}
+
+/** A thread that is in the kernel when the signal comes ends its call first, and that call may be the one that takes a lock. */
+async function untilStopped(pid: number): Promise<void> {
+  const running = (): boolean =>
+    readdirSync(`/proc/${pid}/task`).some((task) => {
+      const stat = readFileSync(`/proc/${pid}/task/${task}/stat`, 'utf8');
+      return stat.slice(stat.lastIndexOf(')') + 2)[0] !== 'T';
+    });
+  while (running()) await sleep(1);
 }
 
 function canWrite(file: string): boolean {

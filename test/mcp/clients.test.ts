@@ -6,15 +6,19 @@ import type { z } from 'zod';
 import type { ErrorView, NextAction } from '../../src/core/errors.ts';
 import type { Run } from '../../src/core/model.ts';
 import { tools } from '../../src/mcp/tools/index.ts';
+import { freshDatabaseOn, type ServerDatabase, serverKinds } from '../support/databases.ts';
+import { dialects } from '../support/dialects.ts';
 import { connectMillrace, GENERATIONS, type MillraceClient, type Progress } from '../support/mcp-client.ts';
-import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
 
 /** The conversation of the product, by real clients of both generations, against a real server and source. */
 
 const outputs = new Map<string, z.ZodObject>(tools.map((tool) => [tool.name, tool.output]));
 
-describe.each(GENERATIONS)('a %s client', (generation) => {
-  let database: TestDatabase;
+const conversations = serverKinds.flatMap((kind) => GENERATIONS.map((generation) => ({ generation, kind })));
+
+describe.each(conversations)('a $generation client about $kind', ({ generation, kind }) => {
+  const { connector: type } = dialects[kind];
+  let database: ServerDatabase;
   let client: MillraceClient;
   let folder: string;
   const called = new Set<string>();
@@ -43,12 +47,13 @@ describe.each(GENERATIONS)('a %s client', (generation) => {
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'millrace-clients-'));
-    database = await freshDatabase();
-    await database.pool.query(`
-      create table orders (id bigint primary key, status text not null, total numeric(12,2), updated_at timestamptz not null);
-      insert into orders select g, (array['open','paid'])[1 + g % 2], g * 1.25, now() - interval '1 day' from generate_series(1, 1000) g;
-      create table "odd \u202ename" (id int primary key);
-    `);
+    database = await freshDatabaseOn(kind);
+    const { types, now, quote, series } = database.dialect;
+    await database.run(
+      `create table orders (id bigint primary key, status varchar(9) not null, total decimal(12,2), updated_at ${types.stamp} not null)`,
+      `insert into orders select n, case when n % 2 = 0 then 'open' else 'paid' end, n * 1.25, ${now} - interval '1' day from ${series(1_000)}`,
+      `create table ${quote('odd \u202ename')} (id int primary key)`,
+    );
     client = await connectMillrace({ generation, dataDir: join(folder, 'data') });
   });
 
@@ -74,14 +79,14 @@ describe.each(GENERATIONS)('a %s client', (generation) => {
 
   test('finds the type, registers and tests', async () => {
     const { types } = await ask<{ types: { type: string; config_schema: object }[] }>('list_connector_types');
-    expect(types.map((type) => type.type)).toContain('postgresql');
+    expect(types.map((known) => known.type)).toContain(type);
     expect(JSON.stringify(types)).toContain('password');
 
     const registered = await ask<{
       connector: { name: string };
       test: { ok: boolean };
       next_actions: NextAction[];
-    }>('register_connector', { name: 'shop', type: 'postgresql', config: database.config });
+    }>('register_connector', { name: 'shop', type, config: database.config });
     expect(registered.connector.name).toBe('shop');
     expect(registered.test.ok).toBe(true);
     expect(registered.next_actions[0]?.tool).toBe('discover_streams');
@@ -133,7 +138,9 @@ describe.each(GENERATIONS)('a %s client', (generation) => {
     expect(progress.length).toBeGreaterThan(0);
     expect(progress[0]?.message).toContain('shop: ');
 
-    await database.pool.query(`update orders set status = 'sent', updated_at = now() where id <= 7`);
+    await database.run(
+      `update orders set status = 'sent', updated_at = ${database.dialect.now} where id <= 7`,
+    );
     const { run } = await ask<{ run: Run }>('sync_connector', { connector: 'shop', wait_seconds: 25 });
     expect(run).toMatchObject({ status: 'succeeded', totals: { rows_written: 7 } });
 
@@ -176,10 +183,10 @@ describe.each(GENERATIONS)('a %s client', (generation) => {
 
   test.each([
     ['list_connector_types', { type: 'mongo' }, 'invalid_config'],
-    ['register_connector', { name: 'shop', type: 'postgresql', config: {} }, 'connector_exists'],
-    ['register_connector', { name: 'b', type: 'postgresql', config: { hots: 'x' } }, 'invalid_config'],
-    ['register_connector', { name: 'B', type: 'postgresql', config: {} }, 'invalid_config'],
-    ['register_connector', { name: 'b', type: 'postgresql', config: {}, tset: true }, 'invalid_config'],
+    ['register_connector', { name: 'shop', type, config: {} }, 'connector_exists'],
+    ['register_connector', { name: 'b', type, config: { hots: 'x' } }, 'invalid_config'],
+    ['register_connector', { name: 'B', type, config: {} }, 'invalid_config'],
+    ['register_connector', { name: 'b', type, config: {}, tset: true }, 'invalid_config'],
     ['list_connectors', { limit: 0 }, 'invalid_config'],
     ['get_connector', { connector: 'shpo' }, 'connector_not_found'],
     ['get_connector', {}, 'invalid_config'],
@@ -188,11 +195,7 @@ describe.each(GENERATIONS)('a %s client', (generation) => {
     ['test_connector', { connector: 'nope' }, 'connector_not_found'],
     ['discover_streams', { connector: 'shop', limit: 1_000 }, 'invalid_config'],
     ['preview_stream', { connector: 'shop', stream: 'nope' }, 'invalid_config'],
-    [
-      'preview_stream',
-      { connector: 'shop', stream: { name: 'x', table: 'public.nope' } },
-      'not_found_at_source',
-    ],
+    ['preview_stream', { connector: 'shop', stream: { name: 'x', table: 'nope' } }, 'not_found_at_source'],
     ['sync_connector', { connector: 'shop', streams: ['nope'] }, 'invalid_config'],
     ['sync_connector', { connector: 'shop', wait_seconds: '5' }, 'invalid_config'],
     ['get_run', { run_id: 'nope' }, 'run_not_found'],

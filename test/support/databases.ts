@@ -1,9 +1,12 @@
+import { startEmbeddedMysql } from '../../src/cli/embedded-mysql.ts';
+import { startEmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
 import { type Dialect, dialects, type ServerKind } from './dialects.ts';
+import { freshMysql, type MysqlAddress, type MysqlKind, privateMysql } from './mysql.ts';
 import { freshDatabase } from './postgres.ts';
 
 export type Row = Readonly<Record<string, unknown>>;
 
-/** A session of its own, for transactions. */
+/** A session of its own, for transactions: READ COMMITTED, so that a statement locks what it changes and no more. */
 export interface Client {
   query(sql: string): Promise<readonly Row[]>;
   /** Ends it; what is open is rolled back by the server. */
@@ -54,17 +57,72 @@ export interface ServerSession {
   readonly busy: boolean;
 }
 
-const fresh: Readonly<Record<ServerKind, () => Promise<ServerDatabase>>> = {
-  postgresql: freshOnPostgres,
-  mysql: () => freshOnMysql('mysql'),
-  mariadb: () => freshOnMysql('mariadb'),
+/** Where databases of one kind come from. */
+interface Origin {
+  /** A new, empty database on the shared server. */
+  readonly fresh: () => Promise<ServerDatabase>;
+  /** Databases among which nobody else's transactions are seen. */
+  readonly alone: () => Promise<LoneServer>;
+  /** A server of its own that has no TLS, and how its superuser logs in. */
+  readonly withoutTls: () => Promise<AsyncDisposable & { readonly config: Omit<ServerConfig, 'ssl'> }>;
+}
+
+export interface LoneServer extends AsyncDisposable {
+  fresh(): Promise<ServerDatabase>;
+}
+
+const origins: Readonly<Record<ServerKind, Origin>> = {
+  postgresql: {
+    fresh: freshOnPostgres,
+    // A database of its own is enough: its transactions are not looked for in others.
+    alone: async () => ({ fresh: freshOnPostgres, [Symbol.asyncDispose]: async () => undefined }),
+    withoutTls: async () => bare(await startEmbeddedPostgres()),
+  },
+  mysql: ofMysql('mysql'),
+  mariadb: ofMysql('mariadb'),
 };
 
-export const serverKinds = Object.keys(fresh) as readonly ServerKind[];
+export const serverKinds = Object.keys(origins) as readonly ServerKind[];
 
 /** A new, empty database on the shared server of that kind. */
 export function freshDatabaseOn(kind: ServerKind): Promise<ServerDatabase> {
-  return fresh[kind]();
+  return origins[kind].fresh();
+}
+
+/** For tests that say what is guarded by whom: other suites' transactions on a shared server would have their say. */
+export function loneServer(kind: ServerKind): Promise<LoneServer> {
+  return origins[kind].alone();
+}
+
+/** A server of that kind that knows no TLS. */
+export function serverWithoutTls(kind: ServerKind): ReturnType<Origin['withoutTls']> {
+  return origins[kind].withoutTls();
+}
+
+function ofMysql(kind: MysqlKind): Origin {
+  return {
+    fresh: async () => await freshOnMysql(kind),
+    async alone() {
+      const server = await privateMysql(kind);
+      return {
+        fresh: async () => await freshOnMysql(kind, server),
+        [Symbol.asyncDispose]: () => server.stop(),
+      };
+    },
+    withoutTls: async () => bare(await startEmbeddedMysql({ kind })),
+  };
+}
+
+function bare(
+  server: AsyncDisposable & { readonly [key in 'host' | 'user' | 'password' | 'database']: string } & {
+    readonly port: number;
+  },
+): Awaited<ReturnType<Origin['withoutTls']>> {
+  const { host, port, database, user: username, password } = server;
+  return {
+    config: { host, port, database, username, password },
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
 }
 
 async function freshOnPostgres(): Promise<ServerDatabase> {
@@ -107,9 +165,8 @@ async function freshOnPostgres(): Promise<ServerDatabase> {
   };
 }
 
-async function freshOnMysql(kind: 'mysql' | 'mariadb'): Promise<ServerDatabase> {
-  const { freshMysql } = await import('./mysql.ts');
-  const database = await freshMysql(kind);
+async function freshOnMysql(kind: MysqlKind, at?: MysqlAddress): Promise<ServerDatabase> {
+  const database = await freshMysql(kind, at);
   const { name, url, config, pool, drop } = database;
   const session = async (): Promise<Client & { keep(): void }> => {
     const connection = await pool.getConnection();
@@ -148,7 +205,11 @@ async function freshOnMysql(kind: 'mysql' | 'mariadb'): Promise<ServerDatabase> 
     url,
     config,
     run,
-    client: session,
+    async client() {
+      const client = await session();
+      await client.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED');
+      return client;
+    },
     login: ({ password, reads = false, watches = false } = {}) =>
       database.user({
         grants: reads ? 'select' : 'none',

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type pg from 'pg';
-import type { MovingName } from './moving-source.ts';
-import type { TestDatabase } from './postgres.ts';
+import type { Client, ServerDatabase } from './databases.ts';
+import type { Dialect } from './dialects.ts';
+import { type MovingName, movingNames, NUMBERS } from './moving-source.ts';
 import type { Rng } from './rng.ts';
 
 /**
@@ -22,7 +22,7 @@ export interface WriterStats {
 }
 
 export interface WriterOptions {
-  readonly database: TestDatabase;
+  readonly database: ServerDatabase;
   readonly rng: Rng;
   readonly slots?: number;
   /** The longest a transaction stays open, in milliseconds. */
@@ -65,7 +65,7 @@ interface Slot extends WriterOptions {
 
 async function write(options: Slot): Promise<void> {
   const { database, rng, stopping, stats } = options;
-  const client = await database.pool.connect();
+  const client = await database.client();
   try {
     while (!stopping.aborted) {
       const begun = ++stats.begun;
@@ -76,24 +76,28 @@ async function write(options: Slot): Promise<void> {
       if (!stopping.aborted) await sleep(rng.int(0, 30));
     }
   } finally {
-    client.release();
+    await client.release();
   }
 }
 
-async function transaction(client: pg.PoolClient, options: Slot): Promise<void> {
-  const { rng, slot, slots, stats, stopping } = options;
+async function transaction(client: Client, options: Slot): Promise<void> {
+  const { database, rng, slot, slots, stats, stopping } = options;
   const holdMs = options.holdMs ?? 800;
-  const names: readonly MovingName[] = options.tables ?? ['orders', 'stock', 'events', 'prices'];
   await client.query('BEGIN');
-  // Taken first and used last: everything written below carries the time at which the transaction began.
-  const started = await client.query(
-    `SELECT date_bin('100 ms', now(), 'epoch') AS at, nextval('numbers') / 5 AS seq`,
-  );
-  const values: Taken = { seq: String(started.rows[0].seq), slot, slots, rng };
+  // Taken first and used last: everything written below carries the number and the time of the beginning.
+  const { n, at } = await draw(client, database.dialect);
+  const taken: Taken = {
+    dialect: database.dialect,
+    seq: database.dialect.over(`${n}`, 5),
+    at,
+    slot,
+    slots,
+    rng,
+  };
   const holds = rng.chance(0.5) ? rng.int(0, holdMs) : rng.int(0, 40);
   const first = rng.int(0, holds);
   await pause(first, stopping);
-  for (const name of names) if (rng.chance(0.7)) await writers[name](client, values);
+  for (const name of options.tables ?? movingNames) if (rng.chance(0.7)) await writers[name](client, taken);
   await pause(holds - first, stopping);
   const rollback = rng.int(1, 7) === 7;
   await client.query(rollback ? 'ROLLBACK' : 'COMMIT');
@@ -101,53 +105,62 @@ async function transaction(client: pg.PoolClient, options: Slot): Promise<void> 
 }
 
 interface Taken {
+  readonly dialect: Dialect;
+  /** The drawn number as a cursor, SQL. */
   readonly seq: string;
+  /** The moment it was drawn, SQL. */
+  readonly at: string;
   readonly slot: number;
   readonly slots: number;
   readonly rng: Rng;
 }
 
-const NOW = `date_bin('100 ms', now(), 'epoch')`;
+/** A number nobody else has, and the moment of it, SQL. */
+async function draw(
+  client: Client,
+  { counter, literal }: Dialect,
+): Promise<{ readonly n: number; readonly at: string }> {
+  let row: Readonly<Record<string, unknown>> | undefined;
+  for (const sql of counter.draw(NUMBERS)) [row] = await client.query(sql);
+  return { n: Number(row?.['n']), at: literal(String(row?.['at'])) };
+}
 
-const writers: Record<MovingName, (client: pg.PoolClient, taken: Taken) => Promise<void>> = {
-  async orders(client, { slot, slots, rng }) {
-    const at = rng.int(1, 2000) * slots + slot;
+const writers: Record<MovingName, (client: Client, taken: Taken) => Promise<void>> = {
+  async orders(client, { dialect, at, slot, slots, rng }) {
+    const id = rng.int(1, 2000) * slots + slot;
+    const { n } = await draw(client, dialect);
     await client.query(
-      `UPDATE orders SET amount = amount + 1, at = ${NOW} WHERE id % ${slots} = ${slot} AND id BETWEEN $1 AND $1 + 200`,
-      [at],
+      `UPDATE orders SET amount = amount + 1, at = ${at} WHERE id % ${slots} = ${slot} AND id BETWEEN ${id} AND ${id + 200}`,
     );
     await client.query(
-      `INSERT INTO orders (id, note, amount, at)
-       SELECT n * ${slots} + ${slot}, md5(n::text), 1.5, ${NOW}
-       FROM (SELECT nextval('numbers') + 10000000 AS n FROM generate_series(1, $1)) fresh`,
-      [rng.int(1, 20)],
+      `INSERT INTO orders SELECT ${n} * 100 + 10000000 + n, concat('fresh ', n), 1.5, ${at} FROM ${dialect.series(rng.int(1, 20))}`,
     );
-    if (rng.chance(0.3)) await client.query(`DELETE FROM orders WHERE id = $1`, [at + 400 * slots]);
+    if (rng.chance(0.3)) await client.query(`DELETE FROM orders WHERE id = ${id + 400 * slots}`);
   },
-  async stock(client, { seq, slot, slots, rng }) {
+  async stock(client, { dialect, seq, slot, slots, rng }) {
     const item = rng.int(1, 2000) * slots;
+    const { n } = await draw(client, dialect);
     await client.query(
-      `UPDATE stock SET amount = amount + 1, version = $1 WHERE item % ${slots} = ${slot} AND item BETWEEN $2 AND $2 + 150`,
-      [seq, item],
+      `UPDATE stock SET amount = amount + 1, version = ${seq} WHERE item % ${slots} = ${slot} AND item BETWEEN ${item} AND ${item + 150}`,
     );
     await client.query(
-      `INSERT INTO stock SELECT 'new', nextval('numbers') * ${slots} + ${slot} + 1000000, 1, $1 FROM generate_series(1, $2)`,
-      [seq, rng.int(1, 20)],
+      `INSERT INTO stock SELECT 'new', ${n} * 100 + 1000000 + n, 1, ${seq} FROM ${dialect.series(rng.int(1, 20))}`,
     );
-    if (rng.chance(0.3)) await client.query(`DELETE FROM stock WHERE item = $1`, [item + 400 * slots + slot]);
+    // By its whole key: a scan would wait for rows that others hold.
+    const old = item + 400 * slots + slot;
+    if (rng.chance(0.3))
+      await client.query(`DELETE FROM stock WHERE place = 'p${old % 7}' AND item = ${old}`);
   },
-  async events(client, { seq, rng }) {
+  async events(client, { dialect, seq, rng }) {
     // Whole rows repeat on purpose: without a key, equal rows are as many rows as the source says.
-    await client.query(`INSERT INTO events SELECT $1, 'k' || n % 2, 'same' FROM generate_series(1, $2) n`, [
-      seq,
-      rng.int(1, 12),
-    ]);
+    await client.query(
+      `INSERT INTO events SELECT ${seq}, concat('k', n % 2), 'same' FROM ${dialect.series(rng.int(1, 12))}`,
+    );
   },
-  async prices(client, { slot, slots, rng }) {
+  async prices(client, { at, slot, slots, rng }) {
     const id = rng.int(1, 2000) * slots;
     await client.query(
-      `UPDATE prices SET price = price + 1, at = now() WHERE id % ${slots} = ${slot} AND id BETWEEN $1 AND $1 + 100`,
-      [id],
+      `UPDATE prices SET price = price + 1, at = ${at} WHERE id % ${slots} = ${slot} AND id BETWEEN ${id} AND ${id + 100}`,
     );
   },
 };

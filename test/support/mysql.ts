@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Connection, createConnection, createPool, type Pool } from 'mysql2/promise';
 import { type EmbeddedMysqlOptions, startEmbeddedMysql } from '../../src/cli/embedded-mysql.ts';
-import type { MysqlKind } from '../../src/cli/embedded-mysql-binaries.ts';
+import { type MysqlKind, mysqlProgram } from '../../src/cli/embedded-mysql-binaries.ts';
 import { loadTimeZones } from './mysql-time-zones.ts';
 import { testTls } from './postgres-tls.ts';
 import { startedServer } from './starter.ts';
@@ -69,10 +69,23 @@ export const mysqlStarters = {
   mariadb: () => started('mariadb'),
 };
 
+/**
+ * Fetches what has to be fetched, once, before the tests and their time limits begin. A failure is told by the first
+ * test that needs the server.
+ */
+export async function fetchMysql(): Promise<void> {
+  const wanted = mysqlKinds.filter((kind) => givenUrl(kind) === undefined);
+  await Promise.allSettled(wanted.map((kind) => mysqlProgram(kind, { notify, ...releaseOf(kind) })));
+}
+
+function givenUrl(kind: MysqlKind): string | undefined {
+  return process.env[`MILLRACE_TEST_${kind.toUpperCase()}_URL`] || undefined;
+}
+
 const own = new Map<MysqlKind, Promise<MysqlAddress>>();
 
 /** The shared server of that kind; one of this process's own when no globalSetup offers it. */
-export async function mysqlAddress(kind: MysqlKind): Promise<MysqlAddress> {
+async function mysqlAddress(kind: MysqlKind): Promise<MysqlAddress> {
   const shared = await startedServer<MysqlAddress>(kind);
   if (shared) return shared;
   const address = own.get(kind) ?? started(kind).then((server) => server.address);
@@ -80,9 +93,9 @@ export async function mysqlAddress(kind: MysqlKind): Promise<MysqlAddress> {
   return address;
 }
 
-/** A new, empty database and the means to fill it. About 10 ms once the server is up. */
-export async function freshMysql(kind: MysqlKind): Promise<TestMysql> {
-  const server = await mysqlAddress(kind);
+/** A new, empty database and the means to fill it, on the shared server or another. About 10 ms once it is up. */
+export async function freshMysql(kind: MysqlKind, at?: MysqlAddress): Promise<TestMysql> {
+  const server = at ?? (await mysqlAddress(kind));
   const { host, port, user, password, version } = server;
   // No underscore: in a GRANT it would stand for any character.
   const name = `t${randomBytes(6).toString('hex')}`;
@@ -121,18 +134,24 @@ export async function freshMysql(kind: MysqlKind): Promise<TestMysql> {
   };
 }
 
+/** Another release of Debian has another version of the server: all suites can be run on it. */
+function releaseOf(kind: MysqlKind): { readonly release?: string } {
+  const release = process.env[`MILLRACE_TEST_${kind.toUpperCase()}_RELEASE`];
+  return release === undefined ? {} : { release };
+}
+
 /** A server of a test's own, with the certificate of the tests: to be restarted, killed or set up in another way. */
 export function privateMysql(
   kind: MysqlKind,
   options: Omit<EmbeddedMysqlOptions, 'kind'> = {},
 ): ReturnType<typeof startEmbeddedMysql> {
-  return startEmbeddedMysql({ kind, ssl: testTls, ...options });
+  return startEmbeddedMysql({ kind, ssl: testTls, ...releaseOf(kind), ...options });
 }
 
 async function started(
   kind: MysqlKind,
 ): Promise<{ readonly address: MysqlAddress; readonly stop: () => Promise<void> }> {
-  const given = process.env[`MILLRACE_TEST_${kind.toUpperCase()}_URL`];
+  const given = givenUrl(kind);
   const server = given ? null : await privateMysql(kind, { settings: { 'max-connections': '300' }, notify });
   const login = server ?? loginOf(given ?? '');
   const version = await asAdmin(login, async (admin) => {

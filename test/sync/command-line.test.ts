@@ -62,6 +62,7 @@ describe('help and mistakes', () => {
     [['doctor', '--data-dri', '/x'], '--data-dri', '"--data-dir"'],
     [['sync'], 'Which connector?', 'millrace sync CONNECTOR'],
     [['demo', '--rows', 'many'], '--rows many', '--rows 200000'],
+    [['demo', '--source', 'oracle'], '--source oracle', 'postgresql, mysql, mariadb'],
     [['secret', 'put', 'x'], 'What is to be done', 'set|list|remove'],
     [['secret', 'set', 'x', 'hunter2'], 'not given as an argument', 'printf'],
     [['secret', 'list', '--log-level', 'loud'], 'log level "loud"', 'warn'],
@@ -153,8 +154,9 @@ describe('sync and doctor', () => {
 });
 
 describe('demo', () => {
-  test('ends with every table equal', { timeout: 120_000 }, async () => {
-    const demo = await millrace(['demo', '--rows', '3000']);
+  const sources = ['postgresql', 'mysql', 'mariadb'];
+  test.each(sources)('on %s ends with every table equal', { timeout: 120_000 }, async (source) => {
+    const demo = await millrace(['demo', '--source', source, '--rows', '3000']);
     expect(demo.err).toBe('');
     expect(demo.out.match(/ equal$/gm)).toHaveLength(3);
     expect(demo.out).toContain('Nothing was lost and nothing doubled.');

@@ -7,7 +7,7 @@ import type { CatalogueColumn, CatalogueIndex } from './catalogue.ts';
 import type { SourceType } from './types.ts';
 
 /** What a column of this type could follow. */
-export function candidateKind({ name }: SourceType): CandidateKind {
+function candidateKind({ name }: SourceType): CandidateKind {
   if (name === 'datetime' || name === 'timestamp' || name === 'date') return 'time';
   return name === 'int' || name === 'bigint' || name === 'mediumint' ? 'integer' : 'other';
 }

@@ -111,7 +111,7 @@ function isReadable(type: string | null | undefined): boolean {
 }
 
 /** A table of a database as SQL. */
-export function tableSql(schema: string, name: string): string {
+function tableSql(schema: string, name: string): string {
   return `${identifier(schema)}.${identifier(name)}`;
 }
 

@@ -51,7 +51,13 @@ export class OutPacket {
   }
 }
 
-/** Begins to connect; the driver's `connect` tells when it is done. `tls: false` overrides the settings, for `prefer`. */
+/**
+ * Begins to connect; the driver's `connect` tells when it is done. `tls: false` overrides the settings, for `prefer`.
+ *
+ * Without TLS no password goes in clear: mysql_native_password and, for a login in the server's cache,
+ * caching_sha2_password send a hash; otherwise the driver asks the server for its RSA key and encrypts with it. That
+ * stops those who listen. Nothing vouches for the key: who answers in the server's place gets the password.
+ */
 export function openWire(settings: Settings, tls: boolean): Wire {
   const { host, port } = settings;
   const local = host.startsWith('/');

@@ -1,12 +1,12 @@
 /**
  * The binary protocol's values into the one JavaScript form of each logical type (src/core/types.ts). The binary
- * protocol because the text one cannot be exact: both servers cut FLOAT to six digits in it, MariaDB DOUBLE to
- * fifteen, and both pad what is ZEROFILL. A date or time comes as its parts, so that no calendar of ours can refuse
- * one. What has no binary form (decimals, texts, json, enum, set, uuid) comes as the server's own text in either.
+ * protocol because the text one is not exact: both servers cut FLOAT to six digits in it, and pad what is ZEROFILL. A
+ * date or time comes as its parts, so that no calendar of ours can refuse one. What has no binary form (decimals,
+ * texts, json, enum, set, uuid) comes as the server's own text in either.
  */
 
 import type { LogicalType } from '../../core/types.ts';
-import { bytes, type Decoder, shortFloat, text } from '../sql/bytes.ts';
+import { ascii, bytes, type Decoder, shortFloat, text } from '../sql/bytes.ts';
 import { type Field, fieldFlags, wireTypes } from './fields.ts';
 
 /** How a field of a row is taken apart. `size` is 0 where its length stands before it. */
@@ -142,10 +142,8 @@ function bigBits(b: Buffer, o: number, n: number): bigint {
 const float8: Decoder = (b, o) => b.readDoubleLE(o);
 const float4: Decoder = (b, o) => shortFloat(b.readFloatLE(o));
 
-const ascii: Decoder = (b, o, n) => b.latin1Slice(o, o + n);
-
 /** ZEROFILL is how a number is shown, not what it is. */
-const unpadded: Decoder = (b, o, n) => b.latin1Slice(o, o + n).replace(/^0+(?=\d)/, '');
+const unpadded: Decoder = (b, o, n) => ascii(b, o, n).replace(/^0+(?=\d)/, '');
 
 /**
  * One flat string made from bytes, and the day written only when it changes: a string put together from pieces is a
@@ -189,7 +187,7 @@ const dates: FieldReader = {
   size: lengthBefore,
   decode: (b, o, n) => {
     if (!(n === 0 ? writeDay(zeroDay, 0) : writeDay(b, o))) oddDates += 1;
-    return scratch.latin1Slice(0, 10);
+    return ascii(scratch, 0, 10);
   },
 };
 

@@ -133,6 +133,7 @@ export class Preparation {
   id = 0;
   #step: 'header' | 'parameters' | 'fields' | 'done' = 'header';
   #fieldCount = 0;
+  #parameters = false;
 
   static begin(sql: string, connection: Wire): Preparation {
     connection._resetSequenceId();
@@ -156,8 +157,6 @@ export class Preparation {
     }
     return this.#step === 'done';
   }
-
-  #parameters = false;
 
   /** What is wrong with the statement for us; null when it can be executed. */
   complaint(): MillraceError | null {
@@ -194,6 +193,7 @@ export function isEof({ buffer, start, end }: InPacket): boolean {
   return buffer[start + 4] === 0xfe && end - start < 13;
 }
 
+/** The server has refused, or given up. */
 export function isError({ buffer, start }: InPacket): boolean {
   return buffer[start + 4] === 0xff;
 }

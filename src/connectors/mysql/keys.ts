@@ -2,6 +2,7 @@ import type { Stream } from '../../core/model.ts';
 import { findColumn, notOrderable } from '../sql/choices.ts';
 import { nullsInKey, sharedKey, twice, type UniqueKey, uniqueServes } from '../sql/unique.ts';
 import { type CatalogueColumn, type CatalogueIndex, catalogueIndexes } from './catalogue.ts';
+import { fromWhere } from './plan.ts';
 import type { Shape, ShapeContext, SourceColumn } from './shape.ts';
 import { travelOf } from './types.ts';
 
@@ -93,16 +94,16 @@ async function refuseDuplicates(
   // Of a NOT NULL date both servers say that 0000-00-00 IS NULL, for ODBC's sake.
   const empty = key.filter(({ notNull }) => !notNull).map((column) => `${column.ref} IS NULL`);
   if (empty.length > 0) {
-    const missing = `${shape.where === '' ? ' WHERE' : `${shape.where} AND`} (${empty.join(' OR ')})`;
-    const [nulls] = await session.query(`SELECT COUNT(*) FROM ${shape.from}${missing}`, [], options);
+    const missing = fromWhere(shape, [`(${empty.join(' OR ')})`]);
+    const [nulls] = await session.query(`SELECT COUNT(*)${missing}`, [], options);
     if (nulls?.[0] !== '0') throw nullsInKey(shape, key, nulls?.[0] ?? '');
   }
   const refs = key.map((column) => column.ref).join(', ');
   const shown = key.map(sampled).join(', ');
   const rows = await session.query(
     `SELECT COUNT(*), COALESCE(SUM(d.n), 0), MIN(d.sample) FROM (
-       SELECT COUNT(*) AS n, MIN(CONCAT_WS(', ', ${shown})) AS sample
-       FROM ${shape.from}${shape.where} GROUP BY ${refs} HAVING COUNT(*) > 1) AS d`,
+       SELECT COUNT(*) AS n, MIN(CONCAT_WS(', ', ${shown})) AS sample${fromWhere(shape)}
+       GROUP BY ${refs} HAVING COUNT(*) > 1) AS d`,
     [],
     options,
   );

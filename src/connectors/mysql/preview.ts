@@ -2,6 +2,7 @@ import type { ResolvedStream } from '../../core/model.ts';
 import type { Value } from '../../core/types.ts';
 import { layOver } from '../sql/plan.ts';
 import { OddDates } from './odd-dates.ts';
+import { fromWhere } from './plan.ts';
 import type { ResolveContext } from './resolve.ts';
 import { loadShape, type SourceColumn } from './shape.ts';
 import { travelOf } from './types.ts';
@@ -28,7 +29,7 @@ export async function previewRows(
   }));
   const rows = Math.max(0, Math.min(rowsMax, Math.floor(limit)));
   const list = columns.map((column) => column.travel.select(cut(column))).join(', ');
-  const select = `SELECT ${list} FROM ${shape.from}${shape.where} LIMIT ${rows}`;
+  const select = `SELECT ${list}${fromWhere(shape)} LIMIT ${rows}`;
   const shown: Value[][] = [];
   const width = columns.length;
   for await (const batch of session

@@ -18,23 +18,19 @@ import { plain } from '../sql/names.ts';
 import { candidateOf } from './candidates.ts';
 import type { ZeroDatePolicy } from './config.ts';
 import { chooseKey, columnOf } from './keys.ts';
+import { cursorKind, fromWhere } from './plan.ts';
 import { readingNotes } from './reading-notes.ts';
-import { loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
-import { type SourceType, travelOf } from './types.ts';
+import type { Shape, ShapeContext, SourceColumn } from './shape.ts';
+import { travelOf } from './types.ts';
 
 export interface ResolveContext extends ShapeContext {
   readonly zeroDates: ZeroDatePolicy;
 }
 
 /**
- * Asks the source about a declared stream and chooses what was left open. Throws a coded error with a hint for
- * everything that could not work: better now than after an hour of reading.
+ * Asks the source about a declared stream, over its shape, and chooses what was left open. Throws a coded error with a
+ * hint for everything that could not work: better now than after an hour of reading.
  */
-export async function resolveStream(context: ResolveContext, stream: Stream): Promise<ResolvedStream> {
-  return await resolveOver(context, stream, await loadShape(context, stream));
-}
-
-/** The same over a shape that was looked at already. */
 export async function resolveOver(
   context: ResolveContext,
   declared: Stream,
@@ -144,22 +140,6 @@ function refuseUnorderable(cursor: SourceColumn, shape: Shape): void {
   );
 }
 
-/** What kind of look-back window fits a cursor of this type. */
-export function cursorKind(type: SourceType): 'time' | 'number' | 'other' {
-  switch (travelOf(type).type) {
-    case 'date':
-    case 'timestamp':
-    case 'timestamptz':
-      return 'time';
-    case 'integer':
-    case 'decimal':
-    case 'float':
-      return 'number';
-    default:
-      return 'other';
-  }
-}
-
 function candidates(shape: Shape, but: SourceColumn | null = null): readonly CandidateColumn[] {
   return shape.columns
     .filter((column) => column !== but)
@@ -173,7 +153,7 @@ async function probe(
   columns: readonly SourceColumn[],
 ): Promise<void> {
   const list = columns.map(({ type, ref }) => travelOf(type).select(ref)).join(', ');
-  await session.describe(`SELECT ${list} FROM ${shape.from}${shape.where} LIMIT 0`, { signal });
+  await session.describe(`SELECT ${list}${fromWhere(shape)} LIMIT 0`, { signal });
 }
 
 async function lookAtCursor(
@@ -182,9 +162,8 @@ async function lookAtCursor(
   cursor: SourceColumn,
 ): Promise<readonly string[]> {
   if (!cursor.notNull) {
-    const filled = shape.where === '' ? ' WHERE' : `${shape.where} AND`;
     const [row] = await session.query(
-      `SELECT EXISTS (SELECT 1 FROM ${shape.from}${filled} ${cursor.ref} IS NOT NULL), EXISTS (SELECT 1 FROM ${shape.from}${shape.where})`,
+      `SELECT EXISTS (SELECT 1${fromWhere(shape, [`${cursor.ref} IS NOT NULL`])}), EXISTS (SELECT 1${fromWhere(shape)})`,
       [],
       { signal },
     );

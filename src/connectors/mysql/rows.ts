@@ -8,7 +8,7 @@ import { type Command, type InPacket, OutPacket, type Wire } from './connect.ts'
 import { extendedMetadata, type Field, isEof, isError, Preparation, readField } from './fields.ts';
 import { type RowBatch, RowBuilder, type RowPlan, unreadable } from './row-builder.ts';
 
-export type { RowBatch, RowColumn, RowPlan } from './row-builder.ts';
+export type { RowBatch, RowPlan } from './row-builder.ts';
 
 export interface RowStreamOptions {
   /** Hands the command to the connection. */

@@ -151,7 +151,7 @@ const hostRefused: Explain = (said, where) => ({
 const noDatabase: Explain = (_, where) => ({
   code: 'not_found_at_source',
   message: `The server has no database "${where?.database ?? ''}".`,
-  hint: 'SHOW DATABASES shows those that the login may see; on most servers upper and lower case differ.',
+  hint: 'Check `database`: SHOW DATABASES shows those that the login may see; on most servers upper and lower case differ.',
 });
 
 const tooBig: Explain = (said) => ({
@@ -183,7 +183,7 @@ const meanings: ReadonlyMap<number, Explain> = new Map(
     [
       [loginRefused, [1045, 1698]],
       [databaseDenied, [1044]],
-      [denied, [1142, 1143, 1227, 1370, 1410, 3878]],
+      [denied, [1142, 1143, 1227, 1370]],
       [notThere, [1051, 1054, 1109, 1146, 1176, 1193, 1305, 1932]],
       [noDatabase, [1046, 1049]],
       [
@@ -191,17 +191,17 @@ const meanings: ReadonlyMap<number, Explain> = new Map(
         [
           1052, 1055, 1056, 1060, 1064, 1065, 1066, 1104, 1111, 1115, 1140, 1149, 1166, 1191, 1210, 1221,
           1222, 1235, 1241, 1242, 1247, 1248, 1250, 1253, 1267, 1270, 1271, 1273, 1292, 1295, 1318, 1365,
-          1411, 1415, 1426, 1525, 1582, 1583, 1630, 1690, 3064, 3065, 3140, 3141, 3143, 3593, 3685, 4037,
-          4038, 4079,
+          1411, 1415, 1426, 1525, 1582, 1583, 1630, 1690, 3064, 3065, 3140, 3141, 3143, 3593, 3685, 4078,
+          4079,
         ],
       ],
-      [writes, [1792, 1568, 1223]],
+      [writes, [1792, 1223]],
       [readOnlyServer, [1290, 1836]],
       [tooLong, [1969, 3024]],
       [locked, [1205, 3572]],
       [full, [1040, 1203, 1226]],
       [preparedFull, [1461]],
-      [lacking, [3, 28, 1021, 1028, 1037, 1038, 1041, 1114, 1135, 1206, 1257]],
+      [lacking, [3, 1021, 1028, 1037, 1038, 1041, 1114, 1135, 1206]],
       [insecure, [3159]],
       [authMode, [1251, 1275, 1524, 2059]],
       [expired, [1820, 1862]],
@@ -211,11 +211,11 @@ const meanings: ReadonlyMap<number, Explain> = new Map(
       [tooBig, [1153, 1162, 1301, 2020]],
       [changed, [1412, 1615]],
       [brokenView, [1356, 1449]],
-      [damaged, [126, 127, 1030, 1033, 1034, 1035, 1194, 1195, 1712, 1815]],
+      [damaged, [1030, 1033, 1034, 1035, 1194, 1195, 1712, 1815]],
       [lost('the server ended the session'), [1152, 1184, 1927, 2006, 2013, 3169, 4031]],
       [lost('somebody stopped the statement (KILL QUERY)'), [1317]],
       [lost('the server is shutting down'), [1053, 1077, 1079, 3168]],
-      [lost('the server cannot work now, as a cluster node that has not joined'), [1047, 1105]],
+      [lost('the server cannot work now, as a cluster node that has not joined'), [1047]],
       [lost('the network broke off'), [1043, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161]],
       [lost('the server gave up the transaction to end a deadlock'), [1213]],
     ] satisfies readonly (readonly [Explain, readonly number[]])[]

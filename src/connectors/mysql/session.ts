@@ -8,7 +8,7 @@ import { RowStream } from './rows.ts';
 import { withValues } from './sql-text.ts';
 
 export type { Field } from './fields.ts';
-export { identifier, literal } from './sql-text.ts';
+export { identifier } from './sql-text.ts';
 
 /** A row as the server prints it: text or NULL, in the order of the SELECT list. */
 export type TextRow = readonly (string | null)[];
@@ -149,7 +149,7 @@ export class Session {
   }
 
   get usable(): boolean {
-    return this.#broken === null;
+    return this.#broken === null && !this.#wire.stream.destroyed;
   }
 
   /**
@@ -226,15 +226,19 @@ export class Session {
   async close(): Promise<void> {
     if (this.#broken) return;
     this.#broken = new Error('closed');
+    const { stream } = this.#wire;
+    if (stream.destroyed) return;
     await new Promise<void>((settle) => {
-      const done = (): void => {
-        clearTimeout(killer);
-        this.#wire.stream.destroy();
+      const killer = setTimeout(() => {
+        stream.destroy();
         settle();
-      };
-      const killer = setTimeout(done, 1_000);
-      this.#wire.stream.once('close', done);
-      this.#wire.end(done);
+      }, 1_000);
+      // The server closes when it has read our goodbye; before that it would count a client that went away.
+      stream.once('close', () => {
+        clearTimeout(killer);
+        settle();
+      });
+      this.#wire.end();
     });
   }
 

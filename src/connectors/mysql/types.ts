@@ -293,28 +293,27 @@ const bytes = travel('bytes', {
 const opaque: Travel = { ...bytes, orderable: false };
 
 /**
- * The server writes `?` for a character that Unicode does not have. Then, and only then, the two lengths differ, and
- * the bytes as they are stored land in place of a text that is not there.
+ * The server writes `?` (in tis620 U+FFFD) for a character that Unicode does not have. Then, and only then, the two
+ * lengths differ, and the bytes as they are stored land in place of a text that is not there.
  */
 const guardedText: Travel = {
   ...plainText,
   guarded: true,
   select: (ref) =>
-    `${ref}, IF(CHAR_LENGTH(REPLACE(CONVERT(${ref} USING utf8mb4), '?', '')) <> CHAR_LENGTH(REPLACE(${ref}, '?', '')), CAST(${ref} AS BINARY), NULL)`,
+    `${ref}, IF(CHAR_LENGTH(REPLACE(REPLACE(CONVERT(${ref} USING utf8mb4), '?', ''), _utf8mb4 X'EFBFBD', ''))` +
+    ` <> CHAR_LENGTH(REPLACE(${ref}, '?', '')), CAST(${ref} AS BINARY), NULL)`,
 };
 
-/** Character sets of which every stored text has its UTF-8: tried byte by byte on both servers. */
-const convertible = new Set([
-  'utf8mb4',
-  'utf8mb3',
-  'utf8',
-  'latin1',
-  'ascii',
-  'ucs2',
-  'utf16',
-  'utf16le',
-  'utf32',
-]);
+/**
+ * Character sets of which every stored text has its UTF-8: tried code by code on both servers. Not ascii: MariaDB
+ * takes any byte for one.
+ */
+const convertible = new Set(
+  (
+    'utf8mb4 utf8mb3 utf8 ucs2 utf16 utf16le utf32 gb18030 latin1 latin2 latin5 latin7 ' +
+    'cp850 cp852 cp866 keybcs2 koi8r koi8u macce macroman'
+  ).split(' '),
+);
 
 /**
  * The character set of a collation, as far as it matters here: by number, since a result says no more. MariaDB adds
@@ -324,7 +323,6 @@ function charsetOf(collation: number): string {
   if (collation >= 2048) return 'utf8mb4';
   const id = collation & 1023;
   if ([5, 8, 15, 31, 47, 48, 49, 94].includes(id)) return 'latin1';
-  if (id === 11 || id === 65) return 'ascii';
   const unicode = [33, 35, 45, 46, 54, 55, 56, 60, 61, 62, 83, 90].includes(id) || (id >= 101 && id < 700);
   return unicode || id === 736 ? 'utf8mb4' : 'other';
 }

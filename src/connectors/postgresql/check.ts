@@ -1,5 +1,5 @@
-import { MillraceError } from '../../core/errors.ts';
-import type { Check, CheckReport, Stream } from '../../core/model.ts';
+import type { CheckReport, Stream } from '../../core/model.ts';
+import { clockWarnings, connected, listed, notConnected, streamChecks } from '../sql/check-report.ts';
 import { plain } from '../sql/names.ts';
 import type { Settings } from './config.ts';
 import type { SessionPool } from './pool.ts';
@@ -15,7 +15,6 @@ interface CheckContext {
 }
 
 const oldestVersion = 120_000;
-const clockSkewMaxMs = 5_000;
 
 /**
  * Reaches, logs in, and resolves every declared stream as a run would. What is wrong with the source is the
@@ -45,39 +44,6 @@ export async function checkSource(
   }
 }
 
-/** How far the connection came, told by the failure's code. */
-function notConnected({ host, port, username, database }: Settings, error: unknown, ms: number): CheckReport {
-  const failure =
-    error instanceof MillraceError
-      ? error
-      : new MillraceError('internal', 'The check itself failed.', {
-          hint: 'The log has the cause.',
-          cause: error,
-        });
-  const place = `${host}:${port}`;
-  const stages = [
-    {
-      name: 'reach',
-      codes: ['host_unreachable', 'host_not_allowed', 'timeout', 'internal'],
-      detail: `${place} answers`,
-    },
-    { name: 'tls', codes: ['tls_failed'], detail: 'the encryption asked for was agreed' },
-    { name: 'login', codes: null, detail: `${plain(username, 63)} in database ${plain(database, 63)}` },
-  ];
-  const checks: Check[] = [];
-  for (const { name, codes, detail } of stages) {
-    const failed = codes === null || codes.includes(failure.code);
-    checks.push({
-      name,
-      ok: !failed,
-      detail: failed ? failure.message : detail,
-      ms: failed ? Math.round(ms) : 0,
-    });
-    if (failed) break;
-  }
-  return { ok: false, checks, warnings: [], error: failure.toView() };
-}
-
 interface Inspection extends CheckContext {
   readonly session: Session;
   readonly signal: AbortSignal;
@@ -92,60 +58,34 @@ async function inspect(
   const pingedAt = performance.now();
   await session.query('SELECT 1', [], { signal });
   const latencyMs = performance.now() - pingedAt;
-  const checks: Check[] = [
-    {
-      name: 'reach',
-      ok: true,
-      detail: `${settings.host}:${settings.port} answers`,
-      ms: Math.round(connectMs),
-    },
-    {
-      name: 'tls',
-      ok: true,
-      detail: session.encrypted ? 'the connection is encrypted' : 'the connection is not encrypted',
-      ms: 0,
-    },
-    {
-      name: 'login',
-      ok: true,
-      detail: `${plain(settings.username, 63)} in database ${plain(settings.database, 63)}`,
-      ms: 0,
-    },
-    {
-      name: 'version',
-      ok: true,
-      detail: `PostgreSQL ${plain(session.serverVersion, 60)}`,
-      ms: Math.round(latencyMs),
-    },
-  ];
   const warnings = [...(await serverWarnings(context))];
-  let error: MillraceError | undefined;
-  for (const stream of streams) {
-    const startedAt = performance.now();
-    const name = `stream ${stream.name}`;
-    try {
-      const inSession = {
-        session,
-        types: context.types,
-        schemas: settings.schemas,
-        username: settings.username,
-        signal,
-      };
-      const resolved = await session.readOnly(() => resolveStream(inSession, stream));
-      const detail = `${resolved.columns.length} columns, mode ${resolved.mode}`;
-      checks.push({ name, ok: true, detail, ms: Math.round(performance.now() - startedAt) });
-    } catch (failure) {
-      const known = session.explain(failure, signal);
-      if (signal.aborted) throw known;
-      error ??= known;
-      checks.push({ name, ok: false, detail: known.message, ms: Math.round(performance.now() - startedAt) });
-      if (!session.usable) break;
-    }
-  }
+  const inSession = {
+    session,
+    types: context.types,
+    schemas: settings.schemas,
+    username: settings.username,
+    signal,
+  };
+  const found = await streamChecks(
+    session,
+    { streams, resolve: (stream) => session.readOnly(() => resolveStream(inSession, stream)) },
+    signal,
+  );
+  const { error } = found;
   if (session.usable) warnings.push(...(await tableWarnings(context, streams)));
   return {
     ok: error === undefined,
-    checks,
+    checks: [
+      ...connected(
+        settings,
+        {
+          tls: session.encrypted ? 'the connection is encrypted' : 'the connection is not encrypted',
+          version: `PostgreSQL ${plain(session.serverVersion, 60)}`,
+        },
+        { connect: connectMs, latency: latencyMs },
+      ),
+      ...found.checks,
+    ],
     server_version: plain(session.serverVersion, 60),
     latency_ms: Math.round(latencyMs * 10) / 10,
     warnings,
@@ -184,12 +124,7 @@ async function serverWarnings({ session, settings, signal }: Inspection): Promis
       'This server is a standby: it does not show open transactions of the primary, so a look-back window guards against late commits instead.',
     );
   }
-  const skewMs = Number(serverMs) - (askedAt + answeredAt) / 2;
-  if (Math.abs(skewMs) > clockSkewMaxMs + (answeredAt - askedAt) / 2) {
-    warnings.push(
-      `The server's clock is ${Math.abs(Math.round(skewMs / 1000))} s ${skewMs > 0 ? 'ahead of' : 'behind'} this machine's.`,
-    );
-  }
+  warnings.push(...clockWarnings(Number(serverMs), askedAt, answeredAt));
   if (encoding === 'SQL_ASCII') {
     warnings.push('The database is SQL_ASCII: texts that are not UTF-8 land as their bytes.');
   }
@@ -217,11 +152,7 @@ async function tableWarnings(
       .catch(() => []);
     if (row) found.push({ name: plain(table, 130), writes: row[0] === 't', filtered: row[1] === 't' });
   }
-  const names = (of: typeof found): string =>
-    of
-      .slice(0, 5)
-      .map(({ name }) => name)
-      .join(', ') + (of.length > 5 ? ` and ${of.length - 5} more` : '');
+  const names = (of: typeof found): string => listed(of.map(({ name }) => name));
   const writable = found.filter(({ writes }) => writes);
   const filtered = found.filter((entry) => entry.filtered);
   return [

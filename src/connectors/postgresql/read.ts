@@ -1,6 +1,6 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Batch, Cursor, ResolvedStream } from '../../core/model.ts';
-import type { Reading } from '../connector.ts';
+import type { Agreement, Reading } from '../connector.ts';
 import { findBound, stepsFor, usablePosition } from '../sql/begin.ts';
 import { plain } from '../sql/names.ts';
 import { changedMeanwhile, schemaChanged } from '../sql/plan.ts';
@@ -132,6 +132,11 @@ class PostgresReading implements Reading {
     this.warnings = parts.warnings;
     this.resumed = parts.parts.resumed;
     this.#parts = parts;
+  }
+
+  /** What a resumed one goes on behind was read in another snapshot. */
+  get agreement(): Agreement {
+    return this.resumed ? 'unknown' : 'same';
   }
 
   get batches(): AsyncIterable<Batch> {

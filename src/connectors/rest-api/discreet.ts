@@ -36,6 +36,9 @@ function discreetReading(reading: Reading, clean: (text: string) => string): Rea
     resumed: reading.resumed,
     batches: discreetly(reading.batches, clean),
     ...(noticed === undefined ? {} : { noticed: () => noticed.call(reading).map(clean) }),
+    get agreement() {
+      return reading.agreement;
+    },
     count: () =>
       reading.count().catch((error: unknown) => {
         throw cleaned(error, clean);

@@ -15,10 +15,10 @@
  * Ties are found by the server, or as it would find them: equal values need not have equal texts.
  */
 
-import type { Batch } from '../../core/model.ts';
 import { type Position, writePosition } from './position.ts';
 import {
   everything,
+  landing,
   type ReadColumn,
   type ReadRows,
   type RowReader,
@@ -79,9 +79,8 @@ function nullStep<C extends ReadColumn>(reader: RowReader<C>, cursor: C, start: 
   const position = writePosition(start);
   return async function* () {
     const selection = { ...everything, conditions: [`${cursor.ref} IS NULL`] };
-    for await (const { values, rows, bytes } of reader.rows(selection)) {
-      yield { values, rows, bytes, cursor: position, overlap: { from: 0, reset: false } };
-    }
+    for await (const batch of reader.rows(selection))
+      yield { ...landing(batch), cursor: position, overlap: { from: 0, reset: false } };
   };
 }
 
@@ -135,13 +134,7 @@ function rowStep<C extends ReadColumn>(
         reset: mayForget,
       };
       const position: AppendPosition = { ...start, at, high: landed.high };
-      yield {
-        values: batch.values,
-        rows: batch.rows,
-        bytes: batch.bytes,
-        cursor: writePosition(position),
-        overlap,
-      } satisfies Batch;
+      yield { ...landing(batch), cursor: writePosition(position), overlap };
     }
   };
 }

@@ -9,6 +9,7 @@ import { mergeSteps } from './merge.ts';
 import { type Position, readPosition, type Settled, writePosition } from './position.ts';
 import {
   everything,
+  landing,
   type ReadColumn,
   type RowReader,
   type Step,
@@ -108,8 +109,7 @@ function replaceSteps<C extends ReadColumn>(reader: RowReader<C>): Steps {
   const end: Position = { phase: 'replace' };
   const cursor = writePosition(end);
   const step: Step = async function* () {
-    for await (const { values, rows, bytes } of reader.rows(everything))
-      yield { values, rows, bytes, cursor };
+    for await (const batch of reader.rows(everything)) yield { ...landing(batch), cursor };
   };
   return { steps: [step], end, resumed: false, warnings: [] };
 }

@@ -23,15 +23,58 @@ const stringBytesMax = 536_870_888;
  * string of U+FFFD would be a silent loss.
  */
 export const text: Decoder = (b, o, n) => {
-  if (n < 40) {
+  if (n <= 10) {
     const end = o + n;
     for (let i = o; i < end; i++) {
       if ((b[i] as number) > 127) return wideText(b, o, n);
     }
-    return b.latin1Slice(o, end);
+    return ascii(b, o, n);
   }
   return wideText(b, o, n);
 };
+
+const chars = String.fromCharCode as (...codes: readonly (number | undefined)[]) => string;
+
+/** Bytes below 128 as a string. Ten at most go by in a third of the time that the way into C++ and back takes. */
+export function ascii(b: Buffer, o: number, n: number): string {
+  switch (n) {
+    case 0:
+      return '';
+    case 1:
+      return chars(b[o]);
+    case 2:
+      return chars(b[o], b[o + 1]);
+    case 3:
+      return chars(b[o], b[o + 1], b[o + 2]);
+    case 4:
+      return chars(b[o], b[o + 1], b[o + 2], b[o + 3]);
+    case 5:
+      return chars(b[o], b[o + 1], b[o + 2], b[o + 3], b[o + 4]);
+    case 6:
+      return chars(b[o], b[o + 1], b[o + 2], b[o + 3], b[o + 4], b[o + 5]);
+    case 7:
+      return chars(b[o], b[o + 1], b[o + 2], b[o + 3], b[o + 4], b[o + 5], b[o + 6]);
+    case 8:
+      return chars(b[o], b[o + 1], b[o + 2], b[o + 3], b[o + 4], b[o + 5], b[o + 6], b[o + 7]);
+    case 9:
+      return chars(b[o], b[o + 1], b[o + 2], b[o + 3], b[o + 4], b[o + 5], b[o + 6], b[o + 7], b[o + 8]);
+    case 10:
+      return chars(
+        b[o],
+        b[o + 1],
+        b[o + 2],
+        b[o + 3],
+        b[o + 4],
+        b[o + 5],
+        b[o + 6],
+        b[o + 7],
+        b[o + 8],
+        b[o + 9],
+      );
+    default:
+      return b.latin1Slice(o, o + n);
+  }
+}
 
 function wideText(b: Buffer, o: number, n: number): Value {
   if (n > stringBytesMax) return bytes(b, o, n);

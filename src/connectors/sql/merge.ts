@@ -3,7 +3,14 @@
 import type { Lookback } from './lookback.ts';
 import { plain } from './names.ts';
 import { type Held, type Position, type Settled, writePosition } from './position.ts';
-import type { ReadColumn, RowReader, Step, StepContext, Steps } from './reader.ts';
+import {
+  landing,
+  type ReadColumn,
+  type RowReader,
+  type Step,
+  type StepContext,
+  type Steps,
+} from './reader.ts';
 
 /** What is left to read from the position on. */
 export async function mergeSteps<C extends ReadColumn>(context: StepContext<C>): Promise<Steps> {
@@ -130,16 +137,10 @@ function keyedStep<C extends ReadColumn>(
 ): Step {
   return async function* () {
     let cursor = writePosition(start);
-    for await (const { values, rows, bytes, last } of reader.rows({
-      conditions,
-      order,
-      after,
-      ties: false,
-      flags: [],
-    })) {
+    for await (const batch of reader.rows({ conditions, order, after, ties: false, flags: [] })) {
       // A key that has no text leaves the position where it was: then a little more is read again.
-      if (last !== null) cursor = writePosition(at(last));
-      yield { values, rows, bytes, cursor };
+      if (batch.last !== null) cursor = writePosition(at(batch.last));
+      yield { ...landing(batch), cursor };
     }
   };
 }

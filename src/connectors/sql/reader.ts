@@ -4,7 +4,7 @@
  * snapshots the rows are read, is the dialect's own.
  */
 
-import type { Batch } from '../../core/model.ts';
+import type { Batch, Reject } from '../../core/model.ts';
 import type { Value } from '../../core/types.ts';
 import type { Lookback } from './lookback.ts';
 import type { Position, Settled } from './position.ts';
@@ -12,7 +12,7 @@ import type { Position, Settled } from './position.ts';
 /** A column that lands, as far as the order of reading needs to know it. */
 export interface ReadColumn {
   readonly name: string;
-  /** As SQL, qualified. */
+  /** What follows its order and is compared, as SQL. */
   readonly ref: string;
   readonly notNull: boolean;
 }
@@ -44,10 +44,17 @@ export interface ReadRows {
   readonly values: readonly Value[];
   readonly rows: number;
   readonly bytes: number;
+  /** Rows that were read and do not land. */
+  readonly rejects?: readonly Reject[];
   /** Of each row: booleans in the order in which they were asked for. */
   readonly flags: readonly Value[];
   /** The last row's values of the order's columns, for a position; null when one has no text that reads back as it. */
   readonly last: readonly string[] | null;
+}
+
+/** The part of a batch that rows are: the position is still to come. */
+export function landing({ values, rows, bytes, rejects = [] }: ReadRows): Omit<Batch, 'cursor'> {
+  return rejects.length === 0 ? { values, rows, bytes } : { values, rows, bytes, rejects };
 }
 
 /** Reads one stream at the source. */

@@ -1,16 +1,16 @@
 import Database from 'better-sqlite3';
 import pg from 'pg';
 import { copyBinary, DECODERS } from './copy-binary.ts';
-import { TABLES, type TableName } from './tables.ts';
+import { SQLITE_COLUMNS, type TableName } from './tables.ts';
 
 /**
  * The ceiling: what one thread can do with nothing else to do. `COPY (FORMAT binary)`, a hand parser,
  * better-sqlite3, one transaction; no cursor, no checks, no keys looked at, nothing to resume. A process of
- * its own, as Millrace is. Prints one line of JSON. `node ceiling.ts TABLE FILE`, PostgreSQL's URL in BENCH_URL.
+ * its own, as Millrace is. Prints one line of JSON. `node ceiling-postgresql.ts TABLE FILE`, PostgreSQL's URL in BENCH_URL.
  */
 const table = process.argv[2] as TableName;
 const db = new Database(process.argv[3]);
-db.exec(`CREATE TABLE ${table} (${TABLES[table].sqlite})`);
+db.exec(`CREATE TABLE ${table} (${SQLITE_COLUMNS[table]})`);
 const decoders = DECODERS[table];
 const columns = decoders.length;
 const insert = db.prepare(`INSERT INTO ${table} VALUES (${decoders.map(() => '?').join()})`);

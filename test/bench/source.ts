@@ -1,0 +1,39 @@
+import type { TableName } from './tables.ts';
+
+/** A database system that is moved from, as the benchmark needs it: nothing else here knows what kinds there are. */
+export interface BenchSource extends AsyncDisposable {
+  /** `PostgreSQL 18.4` */
+  readonly title: string;
+  /** The connector's type and config. */
+  readonly type: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  /** What the config calls the table. */
+  tableName(table: TableName): string;
+  /** Makes the table with that many rows, an index on its cursor, and statistics. */
+  fill(table: TableName, rows: number): Promise<void>;
+  /** Touches every hundredth row as an application would. Returns how many. */
+  changeOnePercent(table: TableName): Promise<number>;
+  drop(table: TableName): Promise<void>;
+  /** Has written down what it still holds in memory, so that no contender waits for that. */
+  settle(): Promise<void>;
+  /** (a): a script beside this file that takes TABLE and FILE. */
+  readonly ceiling: Contender<string>;
+  /** (b): a line of shell that takes $BENCH_TABLE and $BENCH_FILE; null where the tools for it are missing. */
+  readonly pipe: Contender<string> | null;
+  /** What (b) is called, and what to say where it is left out. */
+  readonly pipeTitle: string;
+  readonly pipeMissing: string;
+  readonly wanted: Wanted;
+}
+
+export interface Contender<What> {
+  readonly run: What;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** What is asked of Millrace beside the others: at least that share of their rows a second. */
+export interface Wanted {
+  readonly ofCeiling: Readonly<Record<TableName, number>>;
+  /** Null: told, not asked. */
+  readonly ofPipe: Readonly<Record<TableName, number>> | null;
+}
