@@ -39,6 +39,9 @@ function discreetReading(reading: Reading, clean: (text: string) => string): Rea
       return reading.agreement;
     },
     ...(noticed === undefined ? {} : { noticed: () => noticed.call(reading).map(clean) }),
+    get agreement() {
+      return reading.agreement;
+    },
     count: () =>
       reading.count().catch((error: unknown) => {
         throw cleaned(error, clean);

@@ -1,7 +1,7 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Batch, Cursor, ResolvedStream } from '../../core/model.ts';
 import type { Value } from '../../core/types.ts';
-import type { Reading } from '../connector.ts';
+import type { Agreement, Reading } from '../connector.ts';
 import { plain } from '../sql/names.ts';
 import { boundParams, kindOfText, startMark } from './bounds.ts';
 import { guardText } from './guard.ts';
@@ -105,6 +105,11 @@ class RestReading implements Reading {
         : []),
       ...this.#options.context.client.notices(),
     ];
+  }
+
+  /** Pages are no snapshot: what an API showed first may be gone when it shows the last. */
+  get agreement(): Agreement {
+    return 'unknown';
   }
 
   /** No API says how many rows it has in a way that could be trusted. */
