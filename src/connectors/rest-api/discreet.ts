@@ -35,9 +35,6 @@ function discreetReading(reading: Reading, clean: (text: string) => string): Rea
     warnings: reading.warnings.map(clean),
     resumed: reading.resumed,
     batches: discreetly(reading.batches, clean),
-    get agreement() {
-      return reading.agreement;
-    },
     ...(noticed === undefined ? {} : { noticed: () => noticed.call(reading).map(clean) }),
     get agreement() {
       return reading.agreement;

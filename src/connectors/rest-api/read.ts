@@ -51,8 +51,6 @@ class RestReading implements Reading {
   readonly guard: string;
   readonly warnings: readonly string[] = [];
   readonly resumed: boolean;
-  /** An API shows no moment, only pages one after another. */
-  readonly agreement = 'unknown';
   readonly #options: ReadOptions;
   readonly #maker: RowMaker;
   readonly #notices = new Set<string>();
