@@ -137,8 +137,10 @@ export interface Reading extends AsyncDisposable {
   noticed?(): readonly string[];
   /** How what was read compares with the snapshot that `count` and `keys` see. Ask after the batches. */
   readonly agreement: Agreement;
-  /** Rows the stream has in this reading's snapshot; null where it cannot be told. Call after the batches. */
+  /** Rows the stream has in this reading's snapshot; null where it cannot be told, or was compared already. Call after the batches. */
   count(): Promise<number | null>;
+  /** The position after the batches, with the word that the rows of this snapshot have been compared; null where that is not kept. */
+  compared?(): Cursor | null;
   /** Every primary key in the same snapshot, in primary-key column order; cursors in these batches mean nothing. */
   keys(): AsyncIterable<Batch>;
 }

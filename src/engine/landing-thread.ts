@@ -34,7 +34,8 @@ async function answer(message: LandingCall & { readonly id: number }): Promise<L
 async function carryOut(call: LandingCall): Promise<unknown> {
   switch (call.op) {
     case 'begin':
-      destination = openDestination(call.warehouseFile);
+      // Still open when a run follows another one closely; a process has one warehouse.
+      destination ??= openDestination(call.warehouseFile);
       return undefined;
     case 'open': {
       if (destination === undefined) throw misuse('open before begin');

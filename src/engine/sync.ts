@@ -182,18 +182,33 @@ async function compareWithSource(
   const there = await reading.count();
   if (there === null) return;
   const here = await writer.liveRows();
+  const same = here === there && !writer.hasRejects;
+  if (same || (await markDeletions({ stream, reading, writer, progress }, { here, there }, signal))) {
+    const cursor = reading.compared?.() ?? null;
+    if (cursor !== null) writer.send({ values: [], rows: 0, bytes: 0, cursor });
+    await writer.drain();
+  }
+}
+
+/** Returns whether the table now holds the rows of the snapshot and no others. */
+async function markDeletions(
+  { stream, reading, writer, progress }: Moved,
+  { here, there }: { readonly here: number; readonly there: number },
+  signal: AbortSignal,
+): Promise<boolean> {
   if (here < there && !writer.hasRejects && reading.agreement !== 'unknown') {
     progress.warn([
       `The source has ${there} rows and the table ${here}: some rows are older in "${stream.cursor}" than what was already read. ` +
         'Give the stream a `lookback`, or run sync_connector with full_refresh: true.',
     ]);
   }
-  if (here <= there && !writer.hasRejects) return;
+  if (here <= there && !writer.hasRejects) return false;
   for await (const keys of reading.keys()) {
     signal.throwIfAborted();
     await writer.seenKeys(keys.values, keys.rows);
   }
   progress.deleted(await writer.markDeleted(deleteCeiling));
+  return (await writer.liveRows()) === there;
 }
 
 interface Progress {

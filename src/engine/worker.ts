@@ -41,6 +41,7 @@ async function carryOut(job: Job): Promise<void> {
 }
 
 async function sync(job: SyncJob, signal: AbortSignal): Promise<readonly StreamResult[]> {
+  clearTimeout(closing);
   const begun = landing.begin(job.warehouseFile);
   begun.catch(() => undefined);
   let source: Source | undefined;
@@ -49,13 +50,22 @@ async function sync(job: SyncJob, signal: AbortSignal): Promise<readonly StreamR
     await begun;
     return await syncAll(job, { source, landing }, signal);
   } finally {
+    // Not waited for: a session says goodbye in its own time.
     void close(source);
-    // Neither is waited for. A session says goodbye in its own time, and closing the file moves the write-ahead log into
-    // it, a tenth of a second after a large load; the run is done before that. What the next job asks of the landing
-    // thread comes behind it.
-    landing.end().catch((error: unknown) => post({ type: 'fault', detail: faultOf(error) }));
+    closing = setTimeout(
+      () => landing.end().catch((error: unknown) => post({ type: 'fault', detail: faultOf(error) })),
+      closeAfterMs,
+    );
   }
 }
+
+/**
+ * Closing the warehouse moves the write-ahead log into it, which keeps the disk busy for a tenth of a second after a large
+ * load. By then the main thread has written that the run is done: its commits wait for the disk too, and with them
+ * whoever asks for health. A run that comes at once finds the file open.
+ */
+const closeAfterMs = 100;
+let closing: NodeJS.Timeout | undefined;
 
 async function close(source: Source | undefined): Promise<void> {
   try {

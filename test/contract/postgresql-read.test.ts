@@ -1,4 +1,6 @@
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startEmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
 import type { Source } from '../../src/connectors/connector.ts';
 import type { MillraceError } from '../../src/core/errors.ts';
 import type { Cursor, Stream } from '../../src/core/model.ts';
@@ -39,6 +41,56 @@ describe('merge', () => {
     expect(keys.toSorted((a, b) => Number(a) - Number(b))).toEqual(
       Array.from({ length: 1500 }, (_, i) => i + 1),
     );
+  });
+});
+
+describe('rows that were compared', () => {
+  test('are not counted again in the same snapshot, and are as soon as anybody has committed anything', async () => {
+    // Of its own: on the shared one other tests commit all the time.
+    await using server = await startEmbeddedPostgres({ settings: { autovacuum: 'off' } });
+    const client = new pg.Client({ connectionString: server.url });
+    await client.connect();
+    await client.query(`CREATE TABLE kept (id int PRIMARY KEY, at timestamptz DEFAULT now()); CREATE TABLE other (id int);
+      INSERT INTO kept SELECT generate_series(1, 20)`);
+    await using own = openSource({ url: server.url, ssl: 'disable' });
+    const resolved = await own.resolve({ name: 'kept', table: 'kept', cursor: 'at' }, calm);
+    /** Reads to the end; what was counted, and the position with and without the word of it. */
+    const read = async (from: Cursor | null) => {
+      await using reading = await own.read(resolved, from, calm);
+      const { batches } = await drain(reading, resolved);
+      return {
+        count: await reading.count(),
+        plain: batches.at(-1)?.cursor ?? '',
+        compared: reading.compared?.() ?? '',
+      };
+    };
+
+    const first = await read(null);
+    expect(first.count).toBe(20);
+    const second = await read(first.compared);
+    expect(second.count).toBeNull();
+    expect((await read(second.plain)).count, 'the word is kept').toBeNull();
+    expect((await read(first.plain)).count, 'nobody said that it was compared').toBe(20);
+
+    // A transaction that is under way is not seen by either snapshot; its commit is.
+    await client.query('BEGIN; DELETE FROM kept WHERE id = 3');
+    const during = await read(second.plain);
+    expect(during.count).toBeNull();
+    await client.query('COMMIT');
+    expect((await read(during.compared)).count).toBe(19);
+
+    await client.query('INSERT INTO other VALUES (1)');
+    expect((await read(during.compared)).count).toBe(19);
+    await client.end();
+  });
+
+  test('are always counted where a condition of its own decides what is read', async () => {
+    await database.query('CREATE TABLE filtered (id int PRIMARY KEY, at timestamptz DEFAULT now())');
+    const stream = { name: 'filtered', table: 'filtered', cursor: 'at', where: 'at < now()' };
+    const resolved = await source.resolve(stream, calm);
+    await using reading = await source.read(resolved, null, calm);
+    await drain(reading, resolved);
+    expect(reading.compared?.()).toBeNull();
   });
 });
 

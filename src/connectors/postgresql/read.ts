@@ -59,12 +59,15 @@ export async function openReading(
     await session.command(beginSql, { signal });
     await holdShape(session, plan, signal);
     const bound = { settled: guarded.bound, lookback: guarded.lookback };
+    const snapshot = await snapshotName(session, plan, signal);
     const reader = copyReader({ plan, session, signal });
     const parts = await stepsFor(stream, { plan, position, bound, reader });
     return new PostgresReading({
       session,
       plan,
       parts,
+      snapshot,
+      counted: position?.phase === 'settled' && snapshot !== null && position.counted === snapshot,
       guard: guarded.guard,
       warnings: [...warnings, ...guarded.warnings, ...parts.warnings],
       release,
@@ -107,10 +110,34 @@ async function holdShape(session: Session, plan: ReadPlan, signal: AbortSignal):
   }
 }
 
+/**
+ * Which transactions a snapshot sees: two with the same list, of the same start of the server, see the same rows, so what
+ * was counted in one need not be in the other. Null where more than committed rows decides what is read (views, foreign
+ * tables, SQL of the stream's own), and on a standby, which plays back what others wrote.
+ */
+async function snapshotName(
+  session: Session,
+  { shape }: ReadPlan,
+  signal: AbortSignal,
+): Promise<string | null> {
+  const kind = shape.relation?.kind;
+  if (shape.carriesSql || (kind !== 'table' && kind !== 'partitioned_table')) return null;
+  const [row] = await session.query(
+    `SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery()
+       THEN pg_catalog.txid_current_snapshot()::text || ' ' || pg_catalog.pg_postmaster_start_time()::text END`,
+    [],
+    { signal },
+  );
+  return row?.[0] ?? null;
+}
+
 interface ReadingParts {
   readonly session: Session;
   readonly plan: ReadPlan;
   readonly parts: Steps;
+  readonly snapshot: string | null;
+  /** What has landed was compared with this very snapshot, by an earlier run. */
+  readonly counted: boolean;
   readonly guard: string;
   readonly warnings: readonly string[];
   readonly release: (reuse: boolean) => void;
@@ -144,9 +171,16 @@ class PostgresReading implements Reading {
   }
 
   async *#read(): AsyncGenerator<Batch, void, void> {
-    const { parts } = this.#parts;
+    const { parts, counted } = this.#parts;
     for (const step of parts.steps) yield* this.#copy(step());
-    yield { values: [], rows: 0, bytes: 0, cursor: writePosition(parts.end) };
+    const cursor = counted ? this.compared() : null;
+    yield { values: [], rows: 0, bytes: 0, cursor: cursor ?? writePosition(parts.end) };
+  }
+
+  compared(): Cursor | null {
+    const { parts, snapshot } = this.#parts;
+    const { end } = parts;
+    return snapshot === null || end.phase !== 'settled' ? null : writePosition({ ...end, counted: snapshot });
   }
 
   async *#copy<T>(rows: AsyncIterable<T>): AsyncGenerator<T, void, void> {
@@ -160,8 +194,8 @@ class PostgresReading implements Reading {
     }
   }
 
-  count(): Promise<number> {
-    return copyReader(this.#parts).count([]);
+  async count(): Promise<number | null> {
+    return this.#parts.counted ? null : await copyReader(this.#parts).count([]);
   }
 
   async *keys(): AsyncGenerator<Batch, void, void> {

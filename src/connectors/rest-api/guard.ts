@@ -11,7 +11,9 @@ export function guardText(stream: ResolvedStream, plan: StreamPlan, kind: MarkKi
     parts.push(
       time
         ? 'mark at least 60 s before the reading began'
-        : 'mark at the highest value where values come in order, else at that of the reading before',
+        : plan.order === 'asc' || plan.order === 'desc'
+          ? 'mark at the highest value, as the API sorts by it'
+          : 'mark at the highest value of the reading before',
     );
     if (plan.lookback !== null) parts.push(`look-back ${shownLookback(plan.lookback)}`);
   }

@@ -36,6 +36,8 @@ export interface Settling {
   readonly mark: Mark | null;
   /** The highest value of the complete reading before this one. */
   readonly highBefore: Mark | null;
+  /** The stream declares that the API sorts by the cursor; that values came in order by themselves says nothing of the next ones. */
+  readonly sorted: boolean;
   /** The latest moment that nothing can appear behind any more, as a mark; null where the cursor is no time. */
   readonly latest: Mark | null;
 }
@@ -45,10 +47,11 @@ export interface Settling {
  *
  * A row that changes while pages are read, behind the place of reading, is not seen, and the highest value seen may be
  * higher than its new one: a mark there would lose it. A time is safe up to shortly before the reading began. A number is
- * safe where values came in order, since what changes moves to an end that is still to come, or that the mark does not
- * pass; where they came in none, the highest value of the reading before is: whatever changed since has a higher one.
+ * safe where the API sorts by it, since what changes moves to an end that is still to come, or that the mark does not
+ * pass; elsewhere the highest value of the reading before is: whatever changed since has a higher one. Values that came
+ * in order by chance are no proof: a row that was passed already may have changed before the last one was inserted.
  */
-export function settledMark({ seen, kind, mark, highBefore, latest }: Settling): Mark | null {
+export function settledMark({ seen, kind, mark, highBefore, latest, sorted }: Settling): Mark | null {
   const later = (one: Mark | null, other: Mark | null): Mark | null =>
     one === null || (other !== null && compareMarks(other, one, kind) > 0) ? other : one;
   if (seen.high === null) return mark;
@@ -56,5 +59,5 @@ export function settledMark({ seen, kind, mark, highBefore, latest }: Settling):
     const safe = compareMarks(latest, seen.high, kind) < 0 ? latest : seen.high;
     return later(mark, safe);
   }
-  return later(mark, seen.order === 'none' ? highBefore : seen.high);
+  return later(mark, sorted && seen.order !== 'none' ? seen.high : highBefore);
 }

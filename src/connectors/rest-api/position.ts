@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { MillraceError } from '../../core/errors.ts';
-import type { Cursor } from '../../core/model.ts';
+import type { Cursor, ResolvedStream } from '../../core/model.ts';
 
 const pagePosition = z.discriminatedUnion('at', [
   z.object({ at: z.literal('first') }),
@@ -53,7 +53,7 @@ export function writePosition(value: Omit<Position, 'v'>): Cursor {
 }
 
 /** A stored position; null from the beginning. Throws `cursor_invalid` for what another version or program wrote. */
-export function readPosition(cursor: Cursor | null): Position | null {
+function readPosition(cursor: Cursor | null): Position | null {
   if (cursor === null) return null;
   try {
     return position.parse(JSON.parse(cursor));
@@ -65,5 +65,34 @@ export function readPosition(cursor: Cursor | null): Position | null {
         hint: 'Read everything again: sync_connector with full_refresh: true. The landed rows stay until that is complete.',
       },
     );
+  }
+}
+
+/** A stored position, or null and a word when it was made for another cursor. Rows cannot be added twice: append refuses. */
+export function usablePosition(
+  { name, mode }: ResolvedStream,
+  of: string,
+  from: Cursor | null,
+): { readonly position: Position | null; readonly warnings: readonly string[] } {
+  const stored = readPosition(from);
+  if (stored === null || stored.of === of) return { position: stored, warnings: [] };
+  switch (mode) {
+    case 'append':
+      throw new MillraceError(
+        'cursor_invalid',
+        `The stored position of "${name}" belongs to another cursor or cursor_param: going on would add rows twice.`,
+        {
+          hint: 'Run sync_connector with full_refresh: true; or give the stream a new name, and it lands in a new table.',
+        },
+      );
+    case 'merge':
+      return {
+        position: null,
+        warnings: [
+          'The cursor of the stream is not the one of the stored position: everything is read again, and merged.',
+        ],
+      };
+    default:
+      return { position: null, warnings: [] };
   }
 }

@@ -20,7 +20,7 @@ import {
   markOf,
 } from './marks.ts';
 import type { StreamPlan } from './plan.ts';
-import { type Run, readPosition, writePosition } from './position.ts';
+import { type Run, usablePosition, writePosition } from './position.ts';
 import type { RestContext } from './sample.ts';
 
 /** What a reading is made from. */
@@ -49,7 +49,7 @@ export function openReading(options: ReadOptions): Reading {
 
 class RestReading implements Reading {
   readonly guard: string;
-  readonly warnings: readonly string[] = [];
+  readonly warnings: readonly string[];
   readonly resumed: boolean;
   readonly #options: ReadOptions;
   readonly #maker: RowMaker;
@@ -71,8 +71,8 @@ class RestReading implements Reading {
     this.#options = options;
     this.#of = JSON.stringify([stream.cursor, plan.cursorParam]);
     this.#paged = JSON.stringify([plan.path, plan.pagination, plan.parent?.stream ?? null]);
-    const position = readPosition(from);
-    const usable = position !== null && position.of === this.#of ? position : null;
+    const { position: usable, warnings } = usablePosition(stream, this.#of, from);
+    this.warnings = warnings;
     this.#mark = usable?.mark ?? null;
     this.#run = usable?.run?.paged === this.#paged ? usable.run : null;
     this.resumed = this.#run !== null;
@@ -291,6 +291,7 @@ class RestReading implements Reading {
       kind,
       mark: this.#mark,
       highBefore: this.#highBefore,
+      sorted: this.#options.plan.order === 'asc' || this.#options.plan.order === 'desc',
       latest: this.#latest(kind),
     });
   }

@@ -34,7 +34,13 @@ const position = z.discriminatedUnion('phase', [
     at: z.object({ cursor: z.string().nullable(), key: z.array(z.string()) }).nullable(),
   }),
   /** Everything below the mark has been read, and nothing can appear there any more. */
-  z.object({ phase: z.literal('settled'), of: z.string(), ...settled }),
+  z.object({
+    phase: z.literal('settled'),
+    of: z.string(),
+    ...settled,
+    /** The snapshot whose rows were counted and compared with what has landed; in another one they are again. */
+    counted: z.string().optional(),
+  }),
   /** A complete read by key without a cursor. */
   z.object({ phase: z.literal('done'), of: z.string() }),
   z.object({ phase: z.literal('replace') }),
