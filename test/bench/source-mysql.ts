@@ -110,7 +110,7 @@ export async function mysqlSource(kind: MysqlKind, note: (text: string) => void)
           },
     pipeTitle: 'mariadb -B | sqlite3 .import',
     pipeMissing: `no ${missing.join(' and no ')} here. Debian: apt-get install mariadb-client sqlite3`,
-    wanted: { ofCeiling: { narrow: 0.75, wide: 0.75 }, ofPipe: null },
+    wanted: { ofCeiling: { narrow: 0.75, wide: 0.75 }, ofPipe: null, nothingMs: null },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

@@ -77,7 +77,7 @@ export async function postgresqlSource(): Promise<BenchSource> {
           },
     pipeTitle: 'psql | sqlite3 .import',
     pipeMissing: `no ${missing.join(' and no ')} here. Debian: apt-get install postgresql-client sqlite3`,
-    wanted: { ofCeiling: { narrow: 0.8, wide: 0.8 }, ofPipe: { narrow: 1, wide: 0.9 } },
+    wanted: { ofCeiling: { narrow: 0.8, wide: 0.8 }, ofPipe: { narrow: 1, wide: 0.9 }, nothingMs: 100 },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

@@ -36,4 +36,6 @@ export interface Wanted {
   readonly ofCeiling: Readonly<Record<TableName, number>>;
   /** Null: told, not asked. */
   readonly ofPipe: Readonly<Record<TableName, number>> | null;
+  /** The longest that a run may take which finds nothing new; null: told, not asked. */
+  readonly nothingMs: number | null;
 }
