@@ -10,6 +10,11 @@ export interface Database {
   readonly run_log: RunLogRow;
   readonly leases: LeaseRow;
   readonly audit: AuditRow;
+  readonly schedules: ScheduleRow;
+  readonly breakers: BreakerRow;
+  readonly checks: CheckRow;
+  readonly alert_states: AlertStateRow;
+  readonly alerts: AlertRow;
 }
 
 export interface ConnectorRow {
@@ -93,4 +98,49 @@ export interface AuditRow {
   readonly action: string;
   readonly subject: string;
   readonly detail: string;
+}
+
+/** Put here and taken out by triggers on `connectors`. */
+export interface ScheduleRow {
+  readonly connector: string;
+  /** What it was planned by: schedule and time zone. Another one means that it has to be planned anew. */
+  readonly spec: string | null;
+  /** The time of the schedule that comes next; null before it was planned. */
+  readonly due_at: number | null;
+  /** When to act on it: `due_at` and the connector's share of the spread; 0 before it was planned. */
+  readonly start_at: number;
+}
+
+export interface BreakerRow {
+  readonly connector: string;
+  /** Failed runs in a row. */
+  readonly failures: number;
+  /** Null while closed. */
+  readonly opened_at: number | null;
+  readonly open_until: number | null;
+  /** ErrorView of the last failure, JSON. */
+  readonly error: string | null;
+}
+
+export interface CheckRow {
+  readonly connector: string;
+  readonly at: number;
+  readonly ok: number;
+  /** CheckReport, JSON. */
+  readonly report: string;
+}
+
+export interface AlertStateRow {
+  /** A connector's name, or `` for the whole. */
+  readonly subject: string;
+  readonly state: string;
+  readonly since: number;
+}
+
+export interface AlertRow {
+  readonly id: string;
+  readonly at: number;
+  readonly body: string;
+  readonly attempts: number;
+  readonly next_at: number;
 }

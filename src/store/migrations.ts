@@ -110,4 +110,58 @@ export const MIGRATIONS: readonly string[] = [
     SELECT RAISE(ABORT, 'the audit log is append-only');
   END;
   `,
+  `
+  -- When each connector with a schedule is due next. Triggers put a row here, and take it out, with every change of a
+  -- connector's schedule, whoever makes it; the scheduler plans rows without a due time and moves the others on. One
+  -- index is all that a tick looks at, so that connectors which are not due cost nothing.
+  CREATE TABLE schedules (
+    connector TEXT PRIMARY KEY REFERENCES connectors (name) ON DELETE CASCADE,
+    spec      TEXT,
+    due_at    INTEGER,
+    start_at  INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX schedules_next ON schedules (start_at, connector);
+  INSERT INTO schedules (connector, start_at)
+    SELECT name, 0 FROM connectors WHERE enabled = 1 AND schedule IS NOT NULL;
+  CREATE TRIGGER connectors_scheduled AFTER INSERT ON connectors WHEN NEW.enabled = 1 AND NEW.schedule IS NOT NULL BEGIN
+    INSERT INTO schedules (connector, start_at) VALUES (NEW.name, 0);
+  END;
+  CREATE TRIGGER connectors_rescheduled AFTER UPDATE OF schedule, timezone, enabled ON connectors
+  WHEN OLD.schedule IS NOT NEW.schedule OR OLD.timezone IS NOT NEW.timezone OR OLD.enabled <> NEW.enabled BEGIN
+    DELETE FROM schedules WHERE connector = NEW.name;
+    INSERT INTO schedules (connector, start_at) SELECT NEW.name, 0 WHERE NEW.enabled = 1 AND NEW.schedule IS NOT NULL;
+  END;
+
+  -- A connector whose runs fail in a row. No row: closed, nothing failed since the last success.
+  CREATE TABLE breakers (
+    connector  TEXT PRIMARY KEY REFERENCES connectors (name) ON DELETE CASCADE,
+    failures   INTEGER NOT NULL,
+    opened_at  INTEGER,
+    open_until INTEGER,
+    error      TEXT
+  ) STRICT, WITHOUT ROWID;
+
+  -- What the last look at each connector's source found.
+  CREATE TABLE checks (
+    connector TEXT PRIMARY KEY REFERENCES connectors (name) ON DELETE CASCADE,
+    at        INTEGER NOT NULL,
+    ok        INTEGER NOT NULL CHECK (ok IN (0, 1)),
+    report    TEXT NOT NULL CHECK (json_valid(report))
+  ) STRICT, WITHOUT ROWID;
+
+  -- The state that was last told to people, one row a subject; and what is still to be delivered.
+  CREATE TABLE alert_states (
+    subject TEXT PRIMARY KEY,
+    state   TEXT NOT NULL,
+    since   INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE alerts (
+    id       TEXT PRIMARY KEY,
+    at       INTEGER NOT NULL,
+    body     TEXT NOT NULL CHECK (json_valid(body)),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_at  INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX alerts_next ON alerts (next_at);
+  `,
 ];
