@@ -131,16 +131,23 @@ export interface CheckRow {
 }
 
 export interface AlertStateRow {
-  /** A connector's name, or `` for the whole. */
+  /** A connector's name, or `` for the installation. */
   readonly subject: string;
-  readonly state: string;
+  readonly told: string;
+  readonly seen: string;
+  /** Since when looks have seen it. */
   readonly since: number;
 }
 
 export interface AlertRow {
+  readonly subject: string;
+  /** The same in every attempt, so that a receiver knows what it had already. */
   readonly id: string;
   readonly at: number;
+  /** JSON, as it is sent. */
   readonly body: string;
   readonly attempts: number;
   readonly next_at: number;
+  /** Why the last attempt failed. */
+  readonly error: string | null;
 }

@@ -149,18 +149,22 @@ export const MIGRATIONS: readonly string[] = [
     report    TEXT NOT NULL CHECK (json_valid(report))
   ) STRICT, WITHOUT ROWID;
 
-  -- The state that was last told to people, one row a subject; and what is still to be delivered.
+  -- What people know of each subject's state, and what the last looks saw; and what is still to be delivered: of each
+  -- subject its newest change alone, so that a receiver which was away hears what holds now.
   CREATE TABLE alert_states (
     subject TEXT PRIMARY KEY,
-    state   TEXT NOT NULL,
+    told    TEXT NOT NULL,
+    seen    TEXT NOT NULL,
     since   INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE alerts (
-    id       TEXT PRIMARY KEY,
+    subject  TEXT PRIMARY KEY,
+    id       TEXT NOT NULL UNIQUE,
     at       INTEGER NOT NULL,
     body     TEXT NOT NULL CHECK (json_valid(body)),
     attempts INTEGER NOT NULL DEFAULT 0,
-    next_at  INTEGER NOT NULL
+    next_at  INTEGER NOT NULL,
+    error    TEXT
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX alerts_next ON alerts (next_at);
   `,
