@@ -6,6 +6,9 @@ import { type Config, loadConfig, openDataDir } from './config.ts';
 import type { HostServices } from './connectors/connector.ts';
 import { createPoliteness } from './connectors/politeness.ts';
 import { openWarehouse } from './destinations/index.ts';
+import { type Chore, createChores } from './engine/chores.ts';
+import { createDuty } from './engine/duty.ts';
+import { holderName } from './engine/holder.ts';
 import { createRunner } from './engine/runner.ts';
 import { createThreads } from './engine/threads.ts';
 import { createLog, type Log } from './log.ts';
@@ -103,6 +106,23 @@ export async function openApp(options: AppOptions): Promise<App> {
     randomToken: () => randomBytes(12).toString('base64url'),
     storage: () => ({ store_bytes: store.sizeBytes(), free_bytes: freeBytes(config.dataDir) }),
   });
+  const holder = holderName(Math.random);
+  // What one process of all does now and then: entries of this list, and nothing else to wire.
+  const chores = createChores({ chores: [] satisfies Chore[], now, onFault });
+  opened.defer(() => chores.ended());
+  const choresDuty = opened.use(
+    createDuty({
+      name: 'chores',
+      holder,
+      leases: store.leases,
+      now,
+      act: async ({ signal }) => {
+        chores.look(signal);
+        return undefined;
+      },
+      onFault,
+    }),
+  );
   const parts = opened.move();
 
   return {
@@ -120,6 +140,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     async startBackground() {
       if (config.readOnly) return;
       runner.start();
+      choresDuty.start();
       await services.connectors.apply(config.connectors, { actor: 'config' });
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),

@@ -72,6 +72,7 @@ async function scheduledRun(
     .selectAll()
     .where('connector', '=', connector)
     .where('due_at', '=', dueAt.getTime())
+    .where('before_set_back', '=', 0)
     .executeTakeFirst();
 }
 
@@ -85,6 +86,7 @@ function newRow(request: RunRequest, id: string, at: Date): RunRow {
     only_streams: request.streams ? JSON.stringify(request.streams) : null,
     full_refresh: request.fullRefresh ? 1 : 0,
     due_at: request.dueAt?.getTime() ?? null,
+    before_set_back: 0,
     queued_at: at.getTime(),
     started_at: null,
     finished_at: null,

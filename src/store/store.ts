@@ -73,16 +73,27 @@ export interface SecretStore {
 export interface LeaseStore {
   /** Null while somebody else holds it. Atomic across processes. */
   acquire(name: string, holder: string, leaseMs: number): Promise<Lease | null>;
-  /** False when it is no longer ours. */
-  renew(lease: Lease, leaseMs: number): Promise<boolean>;
+  /** False when it is no longer ours. `seenAt` is kept with it, for whoever holds it next. */
+  renew(lease: Lease, leaseMs: number, seenAt?: Date): Promise<boolean>;
   /** Nothing happens when it is no longer ours. */
   release(lease: Lease): Promise<void>;
+  /** Who holds it now, if anybody, and what its last holder saw; null when nobody ever held it. */
+  look(name: string): Promise<LeaseView | null>;
+  /** Takes it from a holder that is known to be gone; false when it is not. */
+  free(name: string, isGone: (holder: string) => boolean): Promise<boolean>;
 }
 
 export interface Lease {
   readonly name: string;
   /** Grows with every holder. */
   readonly epoch: number;
+}
+
+export interface LeaseView {
+  /** Null while nobody does. */
+  readonly holder: string | null;
+  /** What the clock said when a holder last renewed it with `seenAt`. */
+  readonly seenAt: Date | null;
 }
 
 export interface RunRequest {
