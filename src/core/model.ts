@@ -190,6 +190,8 @@ export interface CheckReport {
   readonly server_version?: string;
   /** Round trip of a trivial query. */
   readonly latency_ms?: number;
+  /** How far the source's clock is ahead of this machine's; absent when it does not say. */
+  readonly clock_skew_ms?: number;
   readonly warnings: readonly string[];
   readonly error?: ErrorView;
 }

@@ -3,11 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import BetterSqlite from 'better-sqlite3';
 import { Kysely } from 'kysely';
 import { MillraceError } from '../core/errors.ts';
+import { alertStore } from './alerts.ts';
 import { auditStore } from './audit.ts';
+import { checkStore } from './checks.ts';
 import { connectorStore } from './connectors.ts';
 import type { Database } from './database.ts';
 import { sqliteDialect } from './driver.ts';
 import { asStoreError } from './failure.ts';
+import { healthFactStore } from './health-facts.ts';
 import { leaseStore } from './leases.ts';
 import { MIGRATIONS } from './migrations.ts';
 import { runStore } from './runs.ts';
@@ -35,6 +38,9 @@ export async function openStore({ file, now, random }: StoreOptions): Promise<St
     runs: runStore(db, { now, random }),
     audit: auditStore(db, now),
     leases: leaseStore(db, now),
+    health: healthFactStore(db),
+    checks: checkStore(db, now),
+    alerts: alertStore(db, now),
     problem: async () => {
       const found = String(sqlite.pragma('integrity_check(5)', { simple: true }));
       return found === 'ok' ? null : found;

@@ -1,5 +1,8 @@
+import type { AlertState } from '../core/alerts.ts';
 import type { ErrorView } from '../core/errors.ts';
+import type { ConnectorFacts } from '../core/health.ts';
 import type {
+  CheckReport,
   Connector,
   LogLine,
   Page,
@@ -17,6 +20,9 @@ export interface Store extends AsyncDisposable {
   readonly runs: RunStore;
   readonly audit: AuditStore;
   readonly leases: LeaseStore;
+  readonly health: HealthFactStore;
+  readonly checks: CheckStore;
+  readonly alerts: AlertStore;
   /** What SQLite's own check finds wrong with the file; null when it is intact. Reads all of it. */
   problem(): Promise<string | null>;
   /** Bytes on disk, write-ahead log included. */
@@ -192,4 +198,59 @@ export interface AuditEntry {
 export interface AuditStore {
   append(entry: Omit<AuditEntry, 'at'>): Promise<void>;
   list(page: PageRequest): Promise<Page<AuditEntry>>;
+}
+
+/** What the store knows of a connector's health. */
+export interface StoredFacts extends Omit<ConnectorFacts, 'rejects' | 'promisedAt'> {
+  readonly schedule?: string;
+  readonly timezone?: string;
+  /** When somebody last changed the connector; milliseconds. */
+  readonly changedAt: number;
+  /** When the last run that succeeded was queued: its data are at least so new; milliseconds. */
+  readonly succeededFrom?: number;
+}
+
+export interface HealthFactStore {
+  /** Connectors after that name, in order of names; empty at the end. */
+  page(after: string, limit: number): Promise<readonly StoredFacts[]>;
+  /** Those of these names that there are. */
+  of(names: readonly string[]): Promise<readonly StoredFacts[]>;
+  /** How many enabled connectors have a schedule. */
+  scheduled(): Promise<number>;
+}
+
+export interface CheckStore {
+  /** Keeps what a look at the source found, in place of the one before. Nothing happens when the connector is gone. */
+  put(connector: string, report: CheckReport): Promise<void>;
+  /**
+   * Enabled connectors whose source nobody has met since then: neither looked at nor synced well; longest unseen first.
+   * Not one that is syncing, nor one whose login was refused: an account is not to be locked out by looking.
+   */
+  due(since: Date, limit: number): Promise<readonly string[]>;
+}
+
+/** An alert on its way. `body` is JSON, as it is sent. */
+export interface WaitingAlert {
+  readonly id: string;
+  readonly at: Date;
+  readonly body: string;
+  readonly attempts: number;
+}
+
+export interface AlertStore {
+  states(): Promise<readonly AlertState[]>;
+  /** Both or neither. An alert takes the place of one of the same subject that was not delivered yet. */
+  remember(
+    states: readonly AlertState[],
+    alerts: readonly { readonly subject: string; readonly id: string; readonly body: object }[],
+  ): Promise<void>;
+  /** Forgets the states of connectors that are no more. */
+  forget(): Promise<void>;
+  /** Those to be sent now, the one that has waited longest first. */
+  due(limit: number): Promise<readonly WaitingAlert[]>;
+  /** After an attempt that failed. */
+  postpone(id: string, to: Date, error: string): Promise<void>;
+  remove(id: string): Promise<void>;
+  /** How many have failed so far, and one reason. */
+  undelivered(): Promise<{ readonly alerts: number; readonly error?: string }>;
 }

@@ -30,6 +30,8 @@ export interface OpenPage {
   readonly complete: boolean;
   /** When the answer was made, by the server's clock where it says; ms. */
   readonly at: number;
+  /** How far the server's clock is ahead of ours; null when it does not say, or a cache answered. */
+  readonly skewMs: number | null;
   close(): void;
 }
 
@@ -110,6 +112,7 @@ function begun(
     header: (name: string) => headers.get(name),
     complete: held.rest === null,
     at: serverTime(headers.get('date')),
+    skewMs: skewOf(headers.get('date'), headers.get('age')),
     close,
   };
   const looked = status >= 400 || (rules.lookInto && held.rest === null) ? wholeValue(held) : undefined;
@@ -156,4 +159,11 @@ function wholeValue({ chunks, rest }: Held): unknown {
 function serverTime(date: string | null): number {
   const said = Date.parse(date ?? '');
   return Number.isNaN(said) ? Date.now() : said;
+}
+
+/** The header has whole seconds, which were some time ago when it arrived: less than two say nothing. */
+function skewOf(date: string | null, age: string | null): number | null {
+  const skewMs = Date.parse(date ?? '') - Date.now();
+  if (Number.isNaN(skewMs) || age !== null) return null;
+  return Math.abs(skewMs) < 2_000 ? 0 : skewMs;
 }
