@@ -55,7 +55,12 @@ export async function openApp(options: AppOptions): Promise<App> {
   await using opened = new AsyncDisposableStack();
   const now = (): Date => new Date();
   const store = opened.use(
-    await openStore({ file: join(config.dataDir, 'store.db'), now, random: (bytes) => randomBytes(bytes) }),
+    await openStore({
+      file: join(config.dataDir, 'store.db'),
+      now,
+      random: (bytes) => randomBytes(bytes),
+      breaker: config.breaker,
+    }),
   );
   const vault = await openVault({ dataDir: config.dataDir, env: options.env, secrets: store.secrets });
   const warehouseFile = join(config.dataDir, 'warehouse.db');
@@ -96,6 +101,7 @@ export async function openApp(options: AppOptions): Promise<App> {
   const services = createServices({
     connectors: store.connectors,
     runs: store.runs,
+    breakers: store.breakers,
     audit: store.audit,
     warehouse,
     secrets,

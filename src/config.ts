@@ -13,6 +13,7 @@ import {
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { BREAKER_RULES } from './core/breaker.ts';
 import { MillraceError } from './core/errors.ts';
 import { nearest, suggestion } from './core/nearest.ts';
 
@@ -44,6 +45,20 @@ const section = z.strictObject({
       timeoutMs: milliseconds(1_000, 604_800_000)
         .default(7_200_000)
         .describe('Longest duration of one attempt.'),
+    })
+    .prefault({}),
+  breaker: z
+    .strictObject({
+      failures: z
+        .number()
+        .int()
+        .min(1)
+        .max(1_000)
+        .default(BREAKER_RULES.failures)
+        .describe('Failed runs in a row that open the breaker.'),
+      openMs: milliseconds(1, 86_400_000)
+        .default(BREAKER_RULES.openMs)
+        .describe('How long the schedule of that connector then rests.'),
     })
     .prefault({}),
   network: z
@@ -99,7 +114,7 @@ const section = z.strictObject({
 });
 
 /** Options of the contract that nothing here uses yet. Accepted, they would seem to do something. */
-const NOT_YET = ['http', 'breaker', 'scheduler', 'runs.keepDays'];
+const NOT_YET = ['http', 'scheduler', 'runs.keepDays'];
 
 /** What the program was told: the file's section, with defaults, and the flags. */
 export interface Config extends Readonly<Omit<z.output<typeof section>, 'dataDir'>> {

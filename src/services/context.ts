@@ -6,13 +6,14 @@ import type { Warehouse } from '../destinations/warehouse.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
 import type { Threads } from '../engine/threads.ts';
-import type { AuditStore, ConnectorRecord, ConnectorStore, RunStore } from '../store/store.ts';
+import type { AuditStore, BreakerStore, ConnectorRecord, ConnectorStore, RunStore } from '../store/store.ts';
 import type { SecretTools } from '../vault/secret-tools.ts';
 
 /** What the use cases work with; `app.ts` puts it together. */
 export interface Context {
   readonly connectors: ConnectorStore;
   readonly runs: RunStore;
+  readonly breakers: BreakerStore;
   readonly audit: AuditStore;
   readonly warehouse: Warehouse;
   readonly secrets: SecretTools;

@@ -126,7 +126,7 @@ export interface BreakerRow {
   readonly opened_at: number | null;
   readonly open_until: number | null;
   /** ErrorView of the last failure, JSON. */
-  readonly error: string | null;
+  readonly error: string;
 }
 
 export interface CheckRow {

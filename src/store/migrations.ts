@@ -145,7 +145,8 @@ export const MIGRATIONS: readonly string[] = [
     failures   INTEGER NOT NULL,
     opened_at  INTEGER,
     open_until INTEGER,
-    error      TEXT
+    error      TEXT NOT NULL CHECK (json_valid(error)),
+    CHECK ((opened_at IS NULL) = (open_until IS NULL))
   ) STRICT, WITHOUT ROWID;
 
   -- What the last look at each connector's source found.

@@ -1,9 +1,12 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
+import type { Breaker, BreakerRules } from '../core/breaker.ts';
 import type { ErrorView } from '../core/errors.ts';
 import type { RunStatus } from '../core/model.ts';
+import { countRun } from './breakers.ts';
 import type { Database, RunRow } from './database.ts';
 import { endCancelled, isActive, leaseOf } from './run-end.ts';
-import type { Claim, RunStore } from './store.ts';
+import { addLine } from './run-log.ts';
+import type { Claim, Outcome, RunStore } from './store.ts';
 
 type ClaimStore = Pick<RunStore, 'claim' | 'release' | 'heartbeat' | 'finish' | 'retry' | 'nextStart'>;
 
@@ -11,7 +14,10 @@ type ClaimStore = Pick<RunStore, 'claim' | 'release' | 'heartbeat' | 'finish' | 
  * Who may work on which run. A claim is a lease on the connector and an epoch; the epoch in the run's row decides
  * whose run it is, so a holder whose lease ran out keeps it until somebody else takes it, and not a moment longer.
  */
-export function claimStore(db: Kysely<Database>, now: () => Date): ClaimStore {
+export function claimStore(
+  db: Kysely<Database>,
+  { now, breaker }: { readonly now: () => Date; readonly breaker: BreakerRules },
+): ClaimStore {
   return {
     claim: (holder, leaseMs) =>
       db.transaction().execute(async (trx) => {
@@ -46,15 +52,18 @@ export function claimStore(db: Kysely<Database>, now: () => Date): ClaimStore {
       }),
 
     finish: (claim, outcome) =>
-      db.transaction().execute((trx) => {
+      db.transaction().execute(async (trx) => {
+        const at = now();
         const { status, streams, error = null } = outcome;
-        return leave(trx, claim, {
+        const left = await leave(trx, claim, {
           status,
           streams: JSON.stringify(streams),
           error,
-          finished_at: now().getTime(),
+          finished_at: at.getTime(),
           retry_at: null,
         });
+        if (left) await tellBreaker(trx, claim, { outcome, rules: breaker, at });
+        return left;
       }),
 
     retry: (claim, at, outcome) =>
@@ -231,4 +240,22 @@ async function leave(
     .where('epoch', '=', claim.epoch)
     .execute();
   return true;
+}
+
+/** Whether the connector is to be left in peace from now on; the run that makes it so says it in its log. */
+async function tellBreaker(
+  trx: Transaction<Database>,
+  { run_id, connector }: Claim,
+  { outcome, rules, at }: { readonly outcome: Outcome; readonly rules: BreakerRules; readonly at: Date },
+): Promise<void> {
+  const { status, error, streams } = outcome;
+  const errors = [error, ...streams.map((stream) => stream.error)].filter((one) => one !== undefined);
+  const opened = await countRun(trx, connector, { end: { status, errors }, rules, now: at.getTime() });
+  if (opened !== null) await addLine(trx, { runId: run_id, level: 'warn', message: restingLine(opened), at });
+}
+
+function restingLine({ failures, open, error }: Breaker): string {
+  const why = failures === 1 ? 'This run failed' : `${failures} runs in a row have failed`;
+  const until = open === undefined ? '' : ` until ${new Date(open.until).toISOString()}`;
+  return `${why} (${error.code}): no scheduled run starts${until}. sync_connector starts one at any time.`;
 }

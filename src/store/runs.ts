@@ -1,11 +1,13 @@
 import type { Kysely } from 'kysely';
-import { MillraceError } from '../core/errors.ts';
+import type { BreakerRules } from '../core/breaker.ts';
+import { MillraceError, type NextAction } from '../core/errors.ts';
 import type { RunStatus } from '../core/model.ts';
 import { assertConnector } from './connectors.ts';
 import type { Database, RunRow } from './database.ts';
 import { pageFetch, pageOf, pageStart } from './paging.ts';
 import { claimStore } from './run-claims.ts';
 import { isActive, requestEnd } from './run-end.ts';
+import { bringForward, isWaitingFor } from './run-forward.ts';
 import { runId, runIdFloor } from './run-id.ts';
 import { logStore } from './run-log.ts';
 import { runView } from './run-view.ts';
@@ -15,12 +17,13 @@ import type { RunFilter, RunRequest, RunStore } from './store.ts';
 export interface RunStoreOptions {
   readonly now: () => Date;
   readonly random: (bytes: number) => Uint8Array;
+  readonly breaker: BreakerRules;
 }
 
 /** Runs: queued, claimed, watched, ended and remembered. */
-export function runStore(db: Kysely<Database>, { now, random }: RunStoreOptions): RunStore {
+export function runStore(db: Kysely<Database>, { now, random, breaker }: RunStoreOptions): RunStore {
   return {
-    ...claimStore(db, now),
+    ...claimStore(db, { now, breaker }),
     ...logStore(db, now),
 
     enqueue: (request) =>
@@ -34,6 +37,7 @@ export function runStore(db: Kysely<Database>, { now, random }: RunStoreOptions)
           .where('connector', '=', request.connector)
           .where(isActive)
           .executeTakeFirst();
+        if (active && isWaitingFor(active, request)) return runView(await bringForward(trx, active));
         if (active) throw inProgress(active);
         const row = newRow(request, runId(now(), random), now());
         await trx.insertInto('runs').values(row).execute();
@@ -99,22 +103,40 @@ function newRow(request: RunRequest, id: string, at: Date): RunRow {
 }
 
 function inProgress(run: RunRow): MillraceError {
-  const state = run.status === 'running' ? 'is running' : 'waits to start';
+  const { connector, run_id, retry_at } = run;
+  const state =
+    run.status === 'running'
+      ? 'is running'
+      : retry_at === null
+        ? 'waits to start'
+        : `waits for its next attempt at ${new Date(retry_at).toISOString()}`;
+  const now: readonly NextAction[] =
+    retry_at === null
+      ? []
+      : [
+          {
+            tool: 'sync_connector',
+            arguments: asBefore(run),
+            why: 'starts the attempt that it waits for now',
+          },
+        ];
   return new MillraceError(
     'run_in_progress',
-    `The connector "${run.connector}" is already syncing: run ${run.run_id} ${state}.`,
+    `The connector "${connector}" is already syncing: run ${run_id} ${state}.`,
     {
-      hint: `Follow it with \`get_run\` {"run_id": "${run.run_id}", "wait_seconds": 10}, or stop it with \`cancel_run\` {"run_id": "${run.run_id}"} and call again.`,
+      hint: `Follow it with \`get_run\` {"run_id": "${run_id}", "wait_seconds": 10}, or stop it with \`cancel_run\` {"run_id": "${run_id}"} and call again.`,
       nextActions: [
-        {
-          tool: 'get_run',
-          arguments: { run_id: run.run_id, wait_seconds: 10 },
-          why: 'waits for the run under way',
-        },
-        { tool: 'cancel_run', arguments: { run_id: run.run_id }, why: 'stops it, so that another can start' },
+        ...now,
+        { tool: 'get_run', arguments: { run_id, wait_seconds: 10 }, why: 'waits for the run under way' },
+        { tool: 'cancel_run', arguments: { run_id }, why: 'stops it, so that another can start' },
       ],
     },
   );
+}
+
+/** The arguments of sync_connector that ask for what this run does. */
+function asBefore({ connector, only_streams }: RunRow): Readonly<Record<string, unknown>> {
+  return only_streams === null ? { connector } : { connector, streams: JSON.parse(only_streams) };
 }
 
 async function rowOf(db: Kysely<Database>, id: string): Promise<RunRow> {

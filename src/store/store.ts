@@ -1,4 +1,5 @@
 import type { AlertState } from '../core/alerts.ts';
+import type { Breaker } from '../core/breaker.ts';
 import type { ErrorView } from '../core/errors.ts';
 import type { ConnectorFacts } from '../core/health.ts';
 import type {
@@ -18,6 +19,7 @@ export interface Store extends AsyncDisposable {
   readonly connectors: ConnectorStore;
   readonly secrets: SecretStore;
   readonly runs: RunStore;
+  readonly breakers: BreakerStore;
   readonly audit: AuditStore;
   readonly leases: LeaseStore;
   readonly health: HealthFactStore;
@@ -144,7 +146,8 @@ export interface RunFilter {
 export interface RunStore {
   /**
    * Queues a run. When one of the connector is already queued or running: throws `run_in_progress`, its hint and
-   * next action naming that run. A scheduled run whose `dueAt` is already known is returned as it stands. Throws
+   * next action naming that run. One that waits for its next attempt and is what somebody asks for is not refused but
+   * brought forward, with all of its streams that failed. A scheduled run whose `dueAt` is already known is returned as it stands. Throws
    * `connector_not_found`.
    */
   enqueue(request: RunRequest): Promise<Run>;
@@ -162,7 +165,7 @@ export interface RunStore {
     leaseMs: number,
     streams: readonly StreamResult[],
   ): Promise<'held' | 'lost' | 'cancelled'>;
-  /** Ends the run; false when it is no longer ours. */
+  /** Ends the run, and with it opens or closes the connector's breaker; false when it is no longer ours. */
   finish(claim: Claim, outcome: Outcome): Promise<boolean>;
   /**
    * Puts the run back into the queue for a later attempt, or ends it as cancelled when that was asked for; false when
@@ -183,6 +186,18 @@ export interface RunStore {
    */
   nextStart(): Promise<Date | null>;
   counts(): Promise<Readonly<Record<RunStatus, number>>>;
+}
+
+/** Which connectors are left in peace. Runs count when they end, in `RunStore.finish`; a changed connector begins anew. */
+export interface BreakerStore {
+  /** Null: closed, and nothing failed since the last success. */
+  get(connector: string): Promise<Breaker | null>;
+  /** Of every connector that failed since it last succeeded, by name. */
+  all(): Promise<ReadonlyMap<string, Breaker>>;
+  /** The next scheduled run need not wait: it finds out. */
+  testPassed(connector: string): Promise<void>;
+  /** As if nothing had ever failed. */
+  close(connector: string): Promise<void>;
 }
 
 export interface AuditEntry {
