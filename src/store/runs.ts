@@ -5,7 +5,7 @@ import { assertConnector } from './connectors.ts';
 import type { Database, RunRow } from './database.ts';
 import { pageFetch, pageOf, pageStart } from './paging.ts';
 import { claimStore } from './run-claims.ts';
-import { isActive, requestEnd } from './run-end.ts';
+import { isActive, isReal, requestEnd } from './run-end.ts';
 import { runId, runIdFloor } from './run-id.ts';
 import { logStore } from './run-log.ts';
 import { runView } from './run-view.ts';
@@ -28,12 +28,7 @@ export function runStore(db: Kysely<Database>, { now, random }: RunStoreOptions)
         await assertConnector(trx, request.connector);
         const known = await scheduledRun(trx, request);
         if (known) return runView(known);
-        const active = await trx
-          .selectFrom('runs')
-          .selectAll()
-          .where('connector', '=', request.connector)
-          .where(isActive)
-          .executeTakeFirst();
+        const active = await activeRun(trx, request.connector);
         if (active) throw inProgress(active);
         const row = newRow(request, runId(now(), random), now());
         await trx.insertInto('runs').values(row).execute();
@@ -46,6 +41,18 @@ export function runStore(db: Kysely<Database>, { now, random }: RunStoreOptions)
         if (run.status === 'queued' || run.status === 'running') await requestEnd(trx, run, now());
         return runView(await rowOf(trx, id));
       }),
+
+    latest: async (connector) => {
+      const row = await db
+        .selectFrom('runs')
+        .selectAll()
+        .where('connector', '=', connector)
+        .where(isReal)
+        .orderBy('run_id', 'desc')
+        .limit(1)
+        .executeTakeFirst();
+      return row === undefined ? null : runView(row);
+    },
 
     get: async (id) => runView(await rowOf(db, id)),
 
@@ -62,9 +69,9 @@ export function runStore(db: Kysely<Database>, { now, random }: RunStoreOptions)
 }
 
 /** The run that another process made for the same due time, if there is one. */
-async function scheduledRun(
+export async function scheduledRun(
   trx: Kysely<Database>,
-  { connector, dueAt }: RunRequest,
+  { connector, dueAt }: Pick<RunRequest, 'connector' | 'dueAt'>,
 ): Promise<RunRow | undefined> {
   if (!dueAt) return undefined;
   return trx
@@ -76,7 +83,8 @@ async function scheduledRun(
     .executeTakeFirst();
 }
 
-function newRow(request: RunRequest, id: string, at: Date): RunRow {
+/** A run as it is queued. */
+export function newRow(request: RunRequest, id: string, at: Date): RunRow {
   return {
     run_id: id,
     connector: request.connector,
@@ -87,6 +95,7 @@ function newRow(request: RunRequest, id: string, at: Date): RunRow {
     full_refresh: request.fullRefresh ? 1 : 0,
     due_at: request.dueAt?.getTime() ?? null,
     before_set_back: 0,
+    skipped: 0,
     queued_at: at.getTime(),
     started_at: null,
     finished_at: null,
@@ -96,6 +105,16 @@ function newRow(request: RunRequest, id: string, at: Date): RunRow {
     streams: '[]',
     error: null,
   };
+}
+
+/** The connector's run that is queued or running, if there is one. */
+export async function activeRun(trx: Kysely<Database>, connector: string): Promise<RunRow | undefined> {
+  return trx
+    .selectFrom('runs')
+    .selectAll()
+    .where('connector', '=', connector)
+    .where(isActive)
+    .executeTakeFirst();
 }
 
 function inProgress(run: RunRow): MillraceError {
