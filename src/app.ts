@@ -10,6 +10,7 @@ import { type Chore, createChores } from './engine/chores.ts';
 import { createDuty } from './engine/duty.ts';
 import { holderName } from './engine/holder.ts';
 import { createRunner } from './engine/runner.ts';
+import { createScheduler } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
 import { createLog, type Log } from './log.ts';
 import { type Context, sourceSpec } from './services/context.ts';
@@ -129,6 +130,16 @@ export async function openApp(options: AppOptions): Promise<App> {
       onFault,
     }),
   );
+  const { act } = createScheduler({
+    schedules: store.schedules,
+    settings: { ...config.scheduler, retryMaxMs: config.runs.backoffMs[1] },
+    now,
+    onQueued: () => runner.wake(),
+    onFault,
+  });
+  const scheduling = opened.use(
+    createDuty({ name: 'scheduler', holder, leases: store.leases, now, act, onFault }),
+  );
   const parts = opened.move();
 
   return {
@@ -146,6 +157,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     async startBackground() {
       if (config.readOnly) return;
       runner.start();
+      if (config.scheduler.enabled) scheduling.start();
       choresDuty.start();
       await services.connectors.apply(config.connectors, { actor: 'config' });
     },

@@ -15,6 +15,8 @@ export interface Duty extends AsyncDisposable {
 
 /** One turn of the holder. */
 export interface Turn {
+  /** Nothing was done yet since this process has the duty. */
+  readonly first: boolean;
   /** The clock shows a time well before the last turn's, this process's or another's. Said until a turn has succeeded. */
   readonly setBack: boolean;
   /** Aborted when the duty is lost or the process leaves. */
@@ -46,6 +48,7 @@ export function createDuty(parts: DutyParts): Duty {
   let renewedAt = 0;
   /** What the clock said at the last turn that succeeded, whoever's. */
   let seenAt: Date | null = null;
+  let first = true;
   let timer: NodeJS.Timeout | undefined;
   let turning: Promise<void> | undefined;
   let again = false;
@@ -57,6 +60,7 @@ export function createDuty(parts: DutyParts): Duty {
     lease = await parts.leases.acquire(parts.name, parts.holder, leaseMs);
     if (lease === null) return;
     lost = new AbortController();
+    first = true;
     renewedAt = parts.now().getTime();
     seenAt = (await parts.leases.look(parts.name))?.seenAt ?? null;
   };
@@ -77,8 +81,9 @@ export function createDuty(parts: DutyParts): Duty {
     if (lease === null || closed) return turnMs;
     const at = parts.now();
     const setBack = seenAt !== null && at.getTime() < seenAt.getTime() - setBackMs;
-    const waitMs = await parts.act({ setBack, signal: lost.signal });
+    const waitMs = await parts.act({ first, setBack, signal: lost.signal });
     seenAt = at;
+    first = false;
     return Math.max(0, Math.min(waitMs ?? turnMs, turnMs));
   };
 

@@ -58,6 +58,8 @@ export interface RunRow {
   readonly due_at: number | null;
   /** 1: its due time lay ahead when the clock was put back; the same time may come again. */
   readonly before_set_back: number;
+  /** 1: a due time that no run came of; `error` says why. */
+  readonly skipped: number;
   readonly queued_at: number;
   readonly started_at: number | null;
   readonly finished_at: number | null;

@@ -16,6 +16,7 @@ import { healthFactStore } from './health-facts.ts';
 import { leaseStore } from './leases.ts';
 import { MIGRATIONS } from './migrations.ts';
 import { runStore } from './runs.ts';
+import { scheduleStore } from './schedules.ts';
 import { secretStore } from './secrets.ts';
 import type { Store } from './store.ts';
 
@@ -50,6 +51,7 @@ export async function openStore({
     health: healthFactStore(db),
     checks: checkStore(db, now),
     alerts: alertStore(db, now),
+    schedules: scheduleStore(db, { now, random }),
     problem: async () => {
       const found = String(sqlite.pragma('integrity_check(5)', { simple: true }));
       return found === 'ok' ? null : found;

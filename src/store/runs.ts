@@ -6,7 +6,7 @@ import { assertConnector } from './connectors.ts';
 import type { Database, RunRow } from './database.ts';
 import { pageFetch, pageOf, pageStart } from './paging.ts';
 import { claimStore } from './run-claims.ts';
-import { isActive, requestEnd } from './run-end.ts';
+import { isActive, isReal, requestEnd } from './run-end.ts';
 import { bringForward, isWaitingFor } from './run-forward.ts';
 import { runId, runIdFloor } from './run-id.ts';
 import { logStore } from './run-log.ts';
@@ -31,12 +31,7 @@ export function runStore(db: Kysely<Database>, { now, random, breaker }: RunStor
         await assertConnector(trx, request.connector);
         const known = await scheduledRun(trx, request);
         if (known) return runView(known);
-        const active = await trx
-          .selectFrom('runs')
-          .selectAll()
-          .where('connector', '=', request.connector)
-          .where(isActive)
-          .executeTakeFirst();
+        const active = await activeRun(trx, request.connector);
         if (active && isWaitingFor(active, request)) return runView(await bringForward(trx, active));
         if (active) throw inProgress(active);
         const row = newRow(request, runId(now(), random), now());
@@ -50,6 +45,18 @@ export function runStore(db: Kysely<Database>, { now, random, breaker }: RunStor
         if (run.status === 'queued' || run.status === 'running') await requestEnd(trx, run, now());
         return runView(await rowOf(trx, id));
       }),
+
+    latest: async (connector) => {
+      const row = await db
+        .selectFrom('runs')
+        .selectAll()
+        .where('connector', '=', connector)
+        .where(isReal)
+        .orderBy('run_id', 'desc')
+        .limit(1)
+        .executeTakeFirst();
+      return row === undefined ? null : runView(row);
+    },
 
     get: async (id) => runView(await rowOf(db, id)),
 
@@ -66,9 +73,9 @@ export function runStore(db: Kysely<Database>, { now, random, breaker }: RunStor
 }
 
 /** The run that another process made for the same due time, if there is one. */
-async function scheduledRun(
+export async function scheduledRun(
   trx: Kysely<Database>,
-  { connector, dueAt }: RunRequest,
+  { connector, dueAt }: Pick<RunRequest, 'connector' | 'dueAt'>,
 ): Promise<RunRow | undefined> {
   if (!dueAt) return undefined;
   return trx
@@ -80,7 +87,8 @@ async function scheduledRun(
     .executeTakeFirst();
 }
 
-function newRow(request: RunRequest, id: string, at: Date): RunRow {
+/** A run as it is queued. */
+export function newRow(request: RunRequest, id: string, at: Date): RunRow {
   return {
     run_id: id,
     connector: request.connector,
@@ -91,6 +99,7 @@ function newRow(request: RunRequest, id: string, at: Date): RunRow {
     full_refresh: request.fullRefresh ? 1 : 0,
     due_at: request.dueAt?.getTime() ?? null,
     before_set_back: 0,
+    skipped: 0,
     queued_at: at.getTime(),
     started_at: null,
     finished_at: null,
@@ -100,6 +109,16 @@ function newRow(request: RunRequest, id: string, at: Date): RunRow {
     streams: '[]',
     error: null,
   };
+}
+
+/** The connector's run that is queued or running, if there is one. */
+export async function activeRun(trx: Kysely<Database>, connector: string): Promise<RunRow | undefined> {
+  return trx
+    .selectFrom('runs')
+    .selectAll()
+    .where('connector', '=', connector)
+    .where(isActive)
+    .executeTakeFirst();
 }
 
 function inProgress(run: RunRow): MillraceError {

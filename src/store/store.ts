@@ -13,6 +13,7 @@ import type {
   StreamResult,
   Trigger,
 } from '../core/model.ts';
+import type { ScheduleStore } from './schedules.ts';
 
 /** Everything Millrace remembers about itself: `store.db`. Never rows of a source. */
 export interface Store extends AsyncDisposable {
@@ -25,6 +26,7 @@ export interface Store extends AsyncDisposable {
   readonly health: HealthFactStore;
   readonly checks: CheckStore;
   readonly alerts: AlertStore;
+  readonly schedules: ScheduleStore;
   /** What SQLite's own check finds wrong with the file; null when it is intact. Reads all of it. */
   problem(): Promise<string | null>;
   /** Bytes on disk, write-ahead log included. */
@@ -175,6 +177,8 @@ export interface RunStore {
   /** Queued: cancelled at once. Running: asked to stop. Ended: returned as it is. Throws `run_not_found`. */
   cancel(runId: string): Promise<Run>;
   get(runId: string): Promise<Run>;
+  /** The newest run of the connector that is not a skipped due time. */
+  latest(connector: string): Promise<Run | null>;
   list(filter: RunFilter, page: PageRequest): Promise<Page<Run>>;
   /** Adds a line to the run's log: scrubbed, cut to 2,000 characters; the newest 500 lines are kept. */
   log(runId: string, level: LogLine['level'], message: string): Promise<void>;
