@@ -1,7 +1,8 @@
 import type { NextAction } from '../core/errors.ts';
 import type { Run } from '../core/model.ts';
+import { breakerView, restOf } from './breakers.ts';
 import type { Context } from './context.ts';
-import type { Health, HealthReport, HealthService } from './services.ts';
+import type { BreakerView, Health, HealthReport, HealthService } from './services.ts';
 
 /** Below this much free space a sync may fail at any time. */
 const lowDiskBytes = 512 * 1024 * 1024;
@@ -39,20 +40,29 @@ type State = HealthReport['connectors'][number];
 
 async function connectorStates(context: Context): Promise<readonly State[]> {
   const names = await context.connectors.names();
+  const breakers = await context.breakers.all();
   const states: State[] = [];
   for (const name of names) {
     const [last] = (await context.runs.list({ connector: name }, { limit: 1 })).items;
-    states.push({ name, ...healthOf(last) });
+    states.push({ name, ...healthOf(last, breakerView(breakers.get(name), context.now())) });
   }
   return states;
 }
 
-/** How a connector is, from its newest run. */
-export function healthOf(last: Run | undefined): {
+interface Found {
   readonly health: Health;
   readonly reason?: string;
   readonly error?: NonNullable<Run['error']>;
-} {
+}
+
+/** How a connector is, from its newest run and its breaker. */
+export function healthOf(last: Run | undefined, breaker: BreakerView | undefined): Found {
+  const rest = restOf(breaker);
+  if (rest !== null && breaker !== undefined) return { ...rest, error: breaker.error };
+  return healthOfRun(last);
+}
+
+function healthOfRun(last: Run | undefined): Found {
   if (last === undefined) return { health: 'unknown' };
   const error = last.error === undefined ? {} : { error: last.error };
   switch (last.status) {
