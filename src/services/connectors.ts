@@ -4,6 +4,7 @@ import type { CheckReport, Connector, Stream } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
+import { breakerView, shortly } from './breakers.ts';
 import { ask, assertWritable, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
@@ -18,7 +19,10 @@ export function createConnectorService(context: Context): ConnectorService {
 
   const test = async (name: string, signal: AbortSignal): Promise<CheckReport> => {
     const connector = await connectors.get(name);
-    return await ask(context, { connector, question: { ask: 'check', streams: connector.streams } }, signal);
+    const question = { ask: 'check', streams: connector.streams } as const;
+    const report = await ask(context, { connector, question }, signal);
+    if (!report.ok || context.settings.readOnly || !(await context.breakers.testPassed(name))) return report;
+    return { ...report, warnings: [...report.warnings, restEnded] };
   };
 
   return {
@@ -61,14 +65,17 @@ export function createConnectorService(context: Context): ConnectorService {
         limit: limit ?? 50,
         ...(cursor === undefined ? {} : { cursor }),
       });
+      const breakers = await context.breakers.all();
       const items = [];
       for (const record of page.items) {
+        const breaker = breakerView(breakers.get(record.name), context.now());
         const [last] = (await runs.list({ connector: record.name }, { limit: 1 })).items;
         items.push({
           name: record.name,
           type: record.type,
           enabled: record.enabled,
-          health: healthOf(last).health,
+          health: healthOf(last, breaker).health,
+          ...(breaker === undefined ? {} : { breaker: shortly(breaker) }),
           ...(last === undefined
             ? {}
             : {
@@ -87,6 +94,7 @@ export function createConnectorService(context: Context): ConnectorService {
     async get(name) {
       const record = await connectors.get(name);
       const recent = (await runs.list({ connector: name }, { limit: 5 })).items;
+      const breaker = breakerView(await context.breakers.get(name), context.now());
       const type = connectorTypes.find((candidate) => candidate.type === record.type);
       const state = warehouse.states(name).map((one) => ({
         ...one,
@@ -95,7 +103,8 @@ export function createConnectorService(context: Context): ConnectorService {
       return {
         connector: shownConnector(context, record),
         state,
-        health: healthOf(recent[0]).health,
+        health: healthOf(recent[0], breaker).health,
+        ...(breaker === undefined ? {} : { breaker }),
         recent_runs: recent,
       };
     },
@@ -193,6 +202,9 @@ export function createConnectorService(context: Context): ConnectorService {
     },
   };
 }
+
+const restEnded =
+  'After its failures no scheduled run was started; now that the test passes, the next one is. sync_connector starts one at once.';
 
 async function assertFree(context: Context, name: string): Promise<void> {
   if (!(await context.connectors.names()).includes(name)) return;

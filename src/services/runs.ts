@@ -61,7 +61,11 @@ export function createRunService(context: Context): RunService {
 
     async list(filter) {
       const { limit, cursor, ...rest } = filter;
-      return await runs.list(rest, { limit: limit ?? 20, ...(cursor === undefined ? {} : { cursor }) });
+      const page = await runs.list(rest, {
+        limit: limit ?? 20,
+        ...(cursor === undefined ? {} : { cursor }),
+      });
+      return { ...page, items: page.items.map(withReplay) };
     },
 
     async cancel(runId, caller) {
@@ -151,6 +155,9 @@ function nextActions(run: Run): readonly NextAction[] {
           arguments: { run_id: run.run_id, wait_seconds: 20 },
           why: 'waits for the end and shows progress',
         },
+        ...(run.retry_at === undefined
+          ? []
+          : [{ ...replay(run), why: `tries again now, not only at ${run.retry_at}` }]),
       ];
     case 'succeeded':
       return run.totals.rows_written > 0
@@ -161,6 +168,7 @@ function nextActions(run: Run): readonly NextAction[] {
       const own = (run.error?.next_actions ?? []).slice(0, 2);
       return [
         ...own,
+        replay(run),
         {
           tool: 'get_run',
           arguments: { run_id: run.run_id, include_log: true },
@@ -169,14 +177,23 @@ function nextActions(run: Run): readonly NextAction[] {
       ];
     }
     case 'cancelled':
-      return [
-        {
-          tool: 'sync_connector',
-          arguments: { connector: run.connector },
-          why: 'goes on from the last committed batch',
-        },
-      ];
+      return [replay(run)];
     default:
       return run.status satisfies never;
   }
+}
+
+/** In a list a failed run says at once how it is done again; get_run has the rest. */
+function withReplay(run: Run): Run {
+  return run.status === 'failed' ? { ...run, next_actions: [replay(run)] } : run;
+}
+
+/** A run does again what it was asked for, of which what was committed is not read again. */
+function replay({ connector, error }: Run): NextAction {
+  const first = error === undefined || error.retryable ? '' : 'once that is mended: ';
+  return {
+    tool: 'sync_connector',
+    arguments: { connector },
+    why: `${first}goes on from the last committed batch`,
+  };
 }

@@ -4,6 +4,7 @@
  * MillraceError and nothing else.
  */
 
+import type { BreakerState } from '../core/breaker.ts';
 import type { ErrorView, NextAction } from '../core/errors.ts';
 import type {
   CheckReport,
@@ -55,11 +56,23 @@ export interface GuideView {
   readonly text: string;
 }
 
+/** How a connector's schedule is held back after failures; absent when nothing failed since the last success. */
+export interface BreakerView {
+  readonly state: BreakerState;
+  /** Failed runs in a row. */
+  readonly failures: number;
+  /** Until then scheduled runs are skipped; past when half open. */
+  readonly open_until?: string;
+  /** Of the last failure. */
+  readonly error: ErrorView;
+}
+
 export interface ConnectorSummary {
   readonly name: string;
   readonly type: string;
   readonly enabled: boolean;
   readonly health: Health;
+  readonly breaker?: Pick<BreakerView, 'state' | 'open_until'>;
   readonly last_run?: { readonly run_id: string; readonly status: RunStatus; readonly finished_at?: string };
   readonly next_run_at?: string;
   readonly streams: readonly string[];
@@ -71,6 +84,7 @@ export interface ConnectorDetail {
   readonly state: readonly StreamState[];
   readonly schedule?: { readonly next_runs: readonly string[]; readonly notes: readonly string[] };
   readonly health: Health;
+  readonly breaker?: BreakerView;
   readonly recent_runs: readonly Run[];
 }
 
@@ -147,7 +161,10 @@ export interface StreamService {
 }
 
 export interface RunService {
-  /** Starts a run and waits up to `wait_seconds` (10, at most 25) for its end. `onProgress` hears of every change meanwhile. */
+  /**
+   * Starts a run, or the attempt for which one of the same request waits, and waits up to `wait_seconds` (10, at most 25) for
+   * its end. `onProgress` hears of every change meanwhile.
+   */
   sync(
     request: {
       readonly connector: string;

@@ -18,7 +18,9 @@ export function breakerStore(db: Kysely<Database>, now: () => Date): BreakerStor
       db.transaction().execute(async (trx) => {
         const before = await breakerOf(trx, connector);
         const after = afterPassedTest(before, now().getTime());
-        if (after !== before) await keep(trx, connector, after);
+        if (after === before) return false;
+        await keep(trx, connector, after);
+        return true;
       }),
 
     close: (connector) => closeBreaker(db, connector),

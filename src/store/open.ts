@@ -51,7 +51,7 @@ export async function openStore({
     health: healthFactStore(db),
     checks: checkStore(db, now),
     alerts: alertStore(db, now),
-    schedules: scheduleStore(db, { now, random }),
+    schedules: scheduleStore(db, { now, random, breaker }),
     problem: async () => {
       const found = String(sqlite.pragma('integrity_check(5)', { simple: true }));
       return found === 'ok' ? null : found;

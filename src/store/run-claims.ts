@@ -1,14 +1,17 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
 import type { Breaker, BreakerRules } from '../core/breaker.ts';
 import type { ErrorView } from '../core/errors.ts';
-import type { RunStatus } from '../core/model.ts';
+import type { RunStatus, StreamResult } from '../core/model.ts';
 import { countRun } from './breakers.ts';
 import type { Database, RunRow } from './database.ts';
 import { endCancelled, isActive, leaseOf } from './run-end.ts';
 import { addLine } from './run-log.ts';
 import type { Claim, Outcome, RunStore } from './store.ts';
 
-type ClaimStore = Pick<RunStore, 'claim' | 'release' | 'heartbeat' | 'finish' | 'retry' | 'nextStart'>;
+type ClaimStore = Pick<
+  RunStore,
+  'claim' | 'release' | 'heartbeat' | 'finish' | 'retry' | 'handBack' | 'nextStart'
+>;
 
 /**
  * Who may work on which run. A claim is a lease on the connector and an epoch; the epoch in the run's row decides
@@ -67,24 +70,12 @@ export function claimStore(
       }),
 
     retry: (claim, at, outcome) =>
-      db.transaction().execute(async (trx) => {
-        const run = await heldRun(trx, claim);
-        if (!run) return false;
-        const streams = JSON.stringify(outcome.streams);
-        const { error = null } = outcome;
-        if (run.cancel_requested === 0) {
-          return leave(trx, claim, {
-            status: 'queued',
-            streams,
-            error,
-            attempt: run.attempt + 1,
-            retry_at: at.getTime(),
-          });
-        }
-        const left = await leave(trx, claim, { status: 'queued', streams, error });
-        await endCancelled(trx, { ...run, streams }, now());
-        return left;
-      }),
+      db
+        .transaction()
+        .execute((trx) => putBack(trx, claim, { ...outcome, more: 1, retry_at: at.getTime(), at: now() })),
+
+    handBack: (claim, streams) =>
+      db.transaction().execute((trx) => putBack(trx, claim, { streams, more: 0, retry_at: null, at: now() })),
 
     nextStart: async () => {
       const { at } = await db
@@ -207,6 +198,32 @@ async function heldRun(trx: Transaction<Database>, claim: Claim): Promise<RunRow
     .where('epoch', '=', claim.epoch)
     .where('status', '=', 'running')
     .executeTakeFirst();
+}
+
+interface PuttingBack {
+  readonly streams: readonly StreamResult[];
+  readonly error?: ErrorView;
+  /** Attempts used up by it. */
+  readonly more: 0 | 1;
+  readonly retry_at: number | null;
+  readonly at: Date;
+}
+
+/** Back into the queue, unless somebody asked for the run to stop: then it has ended. */
+async function putBack(
+  trx: Transaction<Database>,
+  claim: Claim,
+  { streams: results, error, more, retry_at, at }: PuttingBack,
+): Promise<boolean> {
+  const run = await heldRun(trx, claim);
+  if (!run) return false;
+  const streams = JSON.stringify(results);
+  const queued = { status: 'queued', streams, error: error ?? null } as const;
+  if (run.cancel_requested === 0)
+    return leave(trx, claim, { ...queued, attempt: run.attempt + more, retry_at });
+  const left = await leave(trx, claim, queued);
+  await endCancelled(trx, { ...run, streams }, at);
+  return left;
 }
 
 interface Leaving {

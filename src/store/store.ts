@@ -174,6 +174,11 @@ export interface RunStore {
    * it is no longer ours.
    */
   retry(claim: Claim, at: Date, outcome: Pick<Outcome, 'streams' | 'error'>): Promise<boolean>;
+  /**
+   * The same for a holder that has to leave: another goes on at once, and no attempt is used up, so that a client which
+   * is closed now and then does not end a load that takes days.
+   */
+  handBack(claim: Claim, streams: readonly StreamResult[]): Promise<boolean>;
   /** Queued: cancelled at once. Running: asked to stop. Ended: returned as it is. Throws `run_not_found`. */
   cancel(runId: string): Promise<Run>;
   get(runId: string): Promise<Run>;
@@ -198,8 +203,8 @@ export interface BreakerStore {
   get(connector: string): Promise<Breaker | null>;
   /** Of every connector that failed since it last succeeded, by name. */
   all(): Promise<ReadonlyMap<string, Breaker>>;
-  /** The next scheduled run need not wait: it finds out. */
-  testPassed(connector: string): Promise<void>;
+  /** The next scheduled run need not wait: it finds out. True when it would have waited. */
+  testPassed(connector: string): Promise<boolean>;
   /** As if nothing had ever failed. */
   close(connector: string): Promise<void>;
 }
