@@ -1,9 +1,9 @@
 import type { Kysely } from 'kysely';
 import { MillraceError } from '../core/errors.ts';
 import type { RunStatus } from '../core/model.ts';
+import { pageFetch, pageOf, pageStart } from '../core/paging.ts';
 import { assertConnector } from './connectors.ts';
 import type { Database, RunRow } from './database.ts';
-import { pageFetch, pageOf, pageStart } from './paging.ts';
 import { claimStore } from './run-claims.ts';
 import { isActive, requestEnd } from './run-end.ts';
 import { runId, runIdFloor } from './run-id.ts';
