@@ -115,12 +115,12 @@ function breaker({ connector, breaker: open }: ConnectorFacts, now: number): Fin
   const actions = mending(connector, open.error);
   const error = open.error === undefined ? {} : { error: open.error };
   if (open.openUntil <= now) {
-    const reason = `scheduled runs were resting because ${failed}${cause}; the next one tries again`;
+    const reason = `scheduled runs rested because ${failed}${cause}; the next one is the probe`;
     return { health: 'degraded', reason, ...error, actions };
   }
   return {
     health: 'failing',
-    reason: `scheduled runs are skipped until ${iso(open.openUntil)} because ${failed}${cause}`,
+    reason: `no scheduled run starts until ${iso(open.openUntil)}, or until test_connector passes, because ${failed}${cause}`,
     ...error,
     actions,
   };

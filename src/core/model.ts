@@ -93,6 +93,24 @@ export interface Reject {
   /** The row as JSON text, columns by name; bytes as `\x…`. */
   readonly row: string;
   readonly reason: string;
+  /** Values of the row were too long and are kept in part: it can be looked at, and not be landed. */
+  readonly cut?: boolean;
+}
+
+/** A reject as it is kept, for `list_rejects`. */
+export interface KeptReject {
+  readonly id: number;
+  readonly stream: string;
+  /** The run that met it last. */
+  readonly run_id: string;
+  readonly reason: string;
+  /** The row as JSON text; the beginning of it when it is long. */
+  readonly row: string;
+  readonly cut?: boolean;
+  readonly first_seen: string;
+  readonly last_seen: string;
+  /** How often it was met. */
+  readonly count: number;
 }
 
 export interface Counts {

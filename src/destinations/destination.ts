@@ -28,6 +28,8 @@ export interface Committed {
   /** Rows the destination now holds because of this batch: unchanged re-reads count nothing. */
   readonly written: number;
   readonly rejects: number;
+  /** Of the rejects, those that there was no room to keep; absent when all were kept. */
+  readonly unkept?: number;
   /** What the batch's columns changed on the landed table, as sentences. */
   readonly changes?: readonly string[];
 }

@@ -4,6 +4,8 @@ import type { QueryResult, StreamState, TableInfo } from '../core/model.ts';
 export interface Warehouse extends AsyncDisposable {
   tables(filter: { readonly connector?: string; readonly table?: string }): readonly TableInfo[];
   states(connector: string): readonly StreamState[];
+  /** How many rows are kept aside, by stream; only streams that have some. */
+  rejects(filter: { readonly connector?: string }): readonly RejectCount[];
   /** One SELECT with caps; killed when `timeoutMs` has passed or the signal fires. */
   query(sql: string, caps: QueryCaps, signal: AbortSignal): Promise<QueryResult>;
   /** Removes a connector's tables and everything kept about its streams, off the main thread. */
@@ -12,6 +14,12 @@ export interface Warehouse extends AsyncDisposable {
   problem(): Promise<string | null>;
   /** Bytes on disk, write-ahead log included. */
   sizeBytes(): number;
+}
+
+export interface RejectCount {
+  readonly connector: string;
+  readonly stream: string;
+  readonly rows: number;
 }
 
 export interface QueryCaps {

@@ -34,12 +34,19 @@ export function createCheckRounds(context: Context): CheckRounds {
   };
 }
 
-/** What a look at the source finds; kept, and a breaker that is open learns that the source answers. */
+/** What a look at the source found. */
+export interface Look {
+  readonly report: CheckReport;
+  /** The connector's breaker was open, and this look is why it no longer is. */
+  readonly restEnded: boolean;
+}
+
+/** Looks at the source; what is found is kept, and a breaker that is open learns that the source answers. */
 export async function checkConnector(
   context: Context,
   name: string,
   { signal, timeoutMs }: { readonly signal: AbortSignal; readonly timeoutMs?: number },
-): Promise<CheckReport> {
+): Promise<Look> {
   const connector = await context.connectors.get(name);
   const question = { ask: 'check', streams: connector.streams } as const;
   try {
@@ -48,8 +55,7 @@ export async function checkConnector(
       { connector, question, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
       signal,
     );
-    await keep(context, name, report);
-    return report;
+    return { report, restEnded: await keep(context, name, report) };
   } catch (error) {
     if (!signal.aborted) await keep(context, name, unanswered(error));
     throw error;
@@ -64,10 +70,10 @@ async function look(context: Context, name: string, signal: AbortSignal): Promis
   }
 }
 
-async function keep(context: Context, name: string, report: CheckReport): Promise<void> {
-  if (context.settings.readOnly) return;
+async function keep(context: Context, name: string, report: CheckReport): Promise<boolean> {
+  if (context.settings.readOnly) return false;
   await context.checks.put(name, report);
-  if (report.ok) await context.breakers.testPassed(name);
+  return report.ok && (await context.breakers.testPassed(name));
 }
 
 function unanswered(error: unknown): CheckReport {

@@ -5,24 +5,22 @@ import { suggestion } from '../core/nearest.ts';
 import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
 import { breakerView, shortly } from './breakers.ts';
-import { ask, assertWritable, type Context, shownConnector } from './context.ts';
+import { checkConnector } from './checks.ts';
+import { assertWritable, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
-import { healthOf } from './health.ts';
-import type { ConnectorService } from './services.ts';
+import type { ConnectorDetail, ConnectorService } from './services.ts';
 import { guideViews, typeViews } from './types.ts';
+import type { ConnectorVerdict, Verdicts } from './verdicts.ts';
 
 /** Registering, changing, looking at and deleting connectors. */
-export function createConnectorService(context: Context): ConnectorService {
+export function createConnectorService(context: Context, verdicts: Verdicts): ConnectorService {
   const { connectors, runs, warehouse } = context;
   const deletions = createDeletions(context);
 
   const test = async (name: string, signal: AbortSignal): Promise<CheckReport> => {
-    const connector = await connectors.get(name);
-    const question = { ask: 'check', streams: connector.streams } as const;
-    const report = await ask(context, { connector, question }, signal);
-    if (!report.ok || context.settings.readOnly || !(await context.breakers.testPassed(name))) return report;
-    return { ...report, warnings: [...report.warnings, restEnded] };
+    const { report, restEnded } = await checkConnector(context, name, { signal });
+    return restEnded ? { ...report, warnings: [...report.warnings, afterRest] } : report;
   };
 
   return {
@@ -66,6 +64,7 @@ export function createConnectorService(context: Context): ConnectorService {
         ...(cursor === undefined ? {} : { cursor }),
       });
       const breakers = await context.breakers.all();
+      const health = await verdicts.of(page.items.map(({ name }) => name));
       const items = [];
       for (const record of page.items) {
         const breaker = breakerView(breakers.get(record.name), context.now());
@@ -74,7 +73,7 @@ export function createConnectorService(context: Context): ConnectorService {
           name: record.name,
           type: record.type,
           enabled: record.enabled,
-          health: healthOf(last, breaker).health,
+          health: health.get(record.name)?.health ?? 'unknown',
           ...(breaker === undefined ? {} : { breaker: shortly(breaker) }),
           ...(last === undefined
             ? {}
@@ -103,7 +102,7 @@ export function createConnectorService(context: Context): ConnectorService {
       return {
         connector: shownConnector(context, record),
         state,
-        health: healthOf(recent[0], breaker).health,
+        ...healthFields((await verdicts.of([name])).get(name)),
         ...(breaker === undefined ? {} : { breaker }),
         recent_runs: recent,
       };
@@ -203,7 +202,18 @@ export function createConnectorService(context: Context): ConnectorService {
   };
 }
 
-const restEnded =
+function healthFields(
+  verdict: ConnectorVerdict | undefined,
+): Pick<ConnectorDetail, 'health' | 'health_reasons' | 'next_actions'> {
+  const { health, reasons, next_actions } = verdict ?? { health: 'unknown', reasons: [], next_actions: [] };
+  return {
+    health,
+    ...(reasons.length === 0 ? {} : { health_reasons: reasons }),
+    ...(next_actions.length === 0 ? {} : { next_actions }),
+  };
+}
+
+const afterRest =
   'After its failures no scheduled run was started; now that the test passes, the next one is. sync_connector starts one at once.';
 
 async function assertFree(context: Context, name: string): Promise<void> {

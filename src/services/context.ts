@@ -6,7 +6,16 @@ import type { Warehouse } from '../destinations/warehouse.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
 import type { Threads } from '../engine/threads.ts';
-import type { AuditStore, BreakerStore, ConnectorRecord, ConnectorStore, RunStore } from '../store/store.ts';
+import type {
+  AlertStore,
+  AuditStore,
+  BreakerStore,
+  CheckStore,
+  ConnectorRecord,
+  ConnectorStore,
+  HealthFactStore,
+  RunStore,
+} from '../store/store.ts';
 import type { SecretTools } from '../vault/secret-tools.ts';
 
 /** What the use cases work with; `app.ts` puts it together. */
@@ -14,6 +23,9 @@ export interface Context {
   readonly connectors: ConnectorStore;
   readonly runs: RunStore;
   readonly breakers: BreakerStore;
+  readonly health: HealthFactStore;
+  readonly checks: CheckStore;
+  readonly alerts: AlertStore;
   readonly audit: AuditStore;
   readonly warehouse: Warehouse;
   readonly secrets: SecretTools;
@@ -22,12 +34,21 @@ export interface Context {
   readonly settings: Settings;
   readonly now: () => Date;
   readonly randomToken: () => string;
-  readonly storage: () => { readonly store_bytes: number; readonly free_bytes: number };
+  readonly storage: () => {
+    readonly store_bytes: number;
+    readonly free_bytes: number;
+    /** Of the whole file system. */
+    readonly disk_bytes: number;
+  };
+  /** Who starts scheduled runs, in words. */
+  readonly scheduler: () => Promise<{ readonly enabled: boolean; readonly detail: string }>;
 }
 
 export interface Settings {
   readonly readOnly: boolean;
   readonly dataDir: string;
+  /** Of schedules that name none. */
+  readonly timezone: string;
   readonly network: NetworkRules;
   readonly query: { readonly timeoutMs: number; readonly maxRows: number; readonly maxBytes: number };
 }

@@ -5,14 +5,15 @@ import { createHealthService } from './health.ts';
 import { createRunService } from './runs.ts';
 import type { Services } from './services.ts';
 import { createStreamService } from './streams.ts';
+import type { Verdicts } from './verdicts.ts';
 
 /** The use cases over their parts. */
-export function createServices(context: Context): Services {
+export function createServices(context: Context, verdicts: Verdicts): Services {
   return {
-    connectors: createConnectorService(context),
+    connectors: createConnectorService(context, verdicts),
     streams: createStreamService(context),
     runs: createRunService(context),
     data: createDataService(context),
-    health: createHealthService(context),
+    health: createHealthService(context, verdicts),
   };
 }

@@ -6,6 +6,7 @@
 
 import type { BreakerState } from '../core/breaker.ts';
 import type { ErrorView, NextAction } from '../core/errors.ts';
+import type { Health } from '../core/health.ts';
 import type {
   CheckReport,
   Connector,
@@ -30,8 +31,6 @@ export interface Services {
 export interface Caller {
   readonly actor: string;
 }
-
-export type Health = 'healthy' | 'degraded' | 'failing' | 'unknown';
 
 export interface ConnectorTypeView {
   readonly type: string;
@@ -84,6 +83,9 @@ export interface ConnectorDetail {
   readonly state: readonly StreamState[];
   readonly schedule?: { readonly next_runs: readonly string[]; readonly notes: readonly string[] };
   readonly health: Health;
+  /** Why it is not healthy, and the calls that mend it; absent when it is. */
+  readonly health_reasons?: readonly string[];
+  readonly next_actions?: readonly NextAction[];
   readonly breaker?: BreakerView;
   readonly recent_runs: readonly Run[];
 }
@@ -208,13 +210,17 @@ export interface DataService {
 
 export interface HealthReport {
   readonly status: Exclude<Health, 'unknown'>;
+  /** Of the installation first, then of connectors, each beginning with its name. */
   readonly reasons: readonly string[];
+  readonly by_health: Readonly<Record<Health, number>>;
+  /** The worst first; at most a hundred. */
   readonly connectors: readonly {
     readonly name: string;
     readonly health: Health;
     readonly reason?: string;
     readonly error?: ErrorView;
   }[];
+  readonly connectors_left_out?: number;
   readonly scheduler: { readonly enabled: boolean; readonly detail: string };
   readonly runs: Readonly<Record<RunStatus, number>>;
   readonly storage: {
@@ -222,6 +228,7 @@ export interface HealthReport {
     readonly store_bytes: number;
     readonly warehouse_bytes: number;
     readonly free_bytes: number;
+    readonly disk_bytes: number;
   };
   readonly next_actions: readonly NextAction[];
 }

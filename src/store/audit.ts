@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely';
+import { pageFetch, pageOf, pageStart } from '../core/paging.ts';
 import { redact } from '../core/redact.ts';
 import type { Database } from './database.ts';
-import { pageFetch, pageOf, pageStart } from './paging.ts';
 import type { AuditStore } from './store.ts';
 
 /** Who changed what, newest first. Append-only: triggers of the schema refuse a change, whoever makes it. */

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { csvPage } from '../../src/connectors/rest-api/formats/csv.ts';
 import { detectFormat } from '../../src/connectors/rest-api/formats/detect.ts';
-import { isRaw, parseExact } from '../../src/connectors/rest-api/formats/exact.ts';
+import { isRaw, parseExact } from '../../src/core/exact-json.ts';
 import { jsonPage } from '../../src/connectors/rest-api/formats/json.ts';
 import { ndjsonPage } from '../../src/connectors/rest-api/formats/ndjson.ts';
 import type { PageParser } from '../../src/connectors/rest-api/formats/page.ts';

@@ -1,6 +1,6 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Reject } from '../../core/model.ts';
-import { rowText } from '../../core/row-text.ts';
+import { rejectOf } from '../../core/row-text.ts';
 import type { LogicalType, Value } from '../../core/types.ts';
 import { type Decoder, endBlock } from '../sql/bytes.ts';
 import { plain } from '../sql/names.ts';
@@ -128,7 +128,7 @@ export class RowBuilder {
     this.#last = hidden === 0 ? row : [...row, ...this.#hidden.slice(-hidden)];
     const reason = this.#plan.oddDates.judge(this.#dates, this.#values, fill);
     if (reason === null) return;
-    this.#rejects.push({ row: rowText(this.#names, row), reason });
+    this.#rejects.push(rejectOf(this.#names, row, reason));
     this.#rows -= 1;
     this.#hidden.length -= hidden;
   }

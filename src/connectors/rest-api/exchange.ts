@@ -1,9 +1,9 @@
 /** One page on its way in: asked for, its status judged, its format known, its bytes as UTF-8. */
 
+import { parseExact } from '../../core/exact-json.ts';
 import type { ResponseRule } from '../../core/rest.ts';
 import { plain } from '../sql/names.ts';
 import { detectFormat, type KnownFormat, sniffBytes, xmlEncoding } from './formats/detect.ts';
-import { parseExact } from './formats/exact.ts';
 import { asUtf8, charsetOf } from './formats/text.ts';
 import type { HttpClient, HttpRequest, HttpResponse } from './http/client.ts';
 import { SendAgain } from './http/retries.ts';

@@ -1,8 +1,8 @@
 /** Records become rows of columns that are learnt from them. */
 
 import { MillraceError } from '../../core/errors.ts';
+import { isRaw } from '../../core/exact-json.ts';
 import type { Column, Value } from '../../core/types.ts';
-import { isRaw } from './formats/exact.ts';
 import { columnOf, type Kind, kindOf, kindOfColumn, normalTime, widen } from './kinds.ts';
 
 /** A destination's table ends at 2,000, ours among them. */

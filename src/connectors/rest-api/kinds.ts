@@ -3,8 +3,8 @@
  * that held a text stays text. They are the columns' `sourceType`, so that the next run goes on from what has landed.
  */
 
+import { isRaw } from '../../core/exact-json.ts';
 import type { Column, LogicalType } from '../../core/types.ts';
-import { isRaw } from './formats/exact.ts';
 
 export type Kind =
   | 'null' // nothing seen yet but null

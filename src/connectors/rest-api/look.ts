@@ -1,4 +1,5 @@
 import { MillraceError } from '../../core/errors.ts';
+import { parseExact } from '../../core/exact-json.ts';
 import type { Stream } from '../../core/model.ts';
 import { suggestion } from '../../core/nearest.ts';
 import type { PaginationConfig, ParentConfig } from '../../core/rest.ts';
@@ -6,7 +7,6 @@ import type { Value } from '../../core/types.ts';
 import { plain } from '../sql/names.ts';
 import { boundParams, startMark } from './bounds.ts';
 import type { OpenPage } from './exchange.ts';
-import { parseExact } from './formats/exact.ts';
 import { xmlPage } from './formats/xml.ts';
 import { createRowMaker, type JsonRecord } from './infer.ts';
 import { mixedKinds } from './mixed.ts';

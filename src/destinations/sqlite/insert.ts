@@ -1,5 +1,5 @@
 import type { Reject } from '../../core/model.ts';
-import { rowText } from '../../core/row-text.ts';
+import { rejectOf } from '../../core/row-text.ts';
 import type { Value } from '../../core/types.ts';
 import { codeOf, type Database, isAboutOneRow, type Statement } from './driver.ts';
 import { type Layout, quote } from './layout.ts';
@@ -54,10 +54,8 @@ export function createInserter(db: Database, { table, layout, columns, runId }: 
     many,
   });
 
-  const rejectOf = (values: readonly Value[], at: number, reason: string): Reject => ({
-    row: rowText(columns, values.slice(at, at + width)),
-    reason,
-  });
+  const reject = (values: readonly Value[], at: number, reason: string): Reject =>
+    rejectOf(columns, values.slice(at, at + width), reason);
 
   let allNew = layout.key.length > 0;
   /** False, and from then on not tried again, when a key is there already: a first load never comes to that. */
@@ -87,7 +85,7 @@ export function createInserter(db: Database, { table, layout, columns, runId }: 
       };
     } catch (error) {
       if (!isAboutOneRow(error)) throw error;
-      if (rows === 1) return { added: 0, changed: 0, rejects: [rejectOf(values, at, reasonOf(error))] };
+      if (rows === 1) return { added: 0, changed: 0, rejects: [reject(values, at, reasonOf(error))] };
       return total(
         Array.from({ length: rows }, (_, row) => put(values, at + row * width, at + (row + 1) * width)),
       );
@@ -220,10 +218,7 @@ function withoutNullKeys(
   if (bad.length === 0) return values;
   const gone = new Set(bad);
   for (const at of gone)
-    rejects.push({
-      row: rowText(columns, values.slice(at, at + width)),
-      reason: 'a column of the primary key is NULL',
-    });
+    rejects.push(rejectOf(columns, values.slice(at, at + width), 'a column of the primary key is NULL'));
   return values.filter((_, index) => !gone.has(index - (index % width)));
 }
 

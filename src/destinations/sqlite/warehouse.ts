@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { MillraceError } from '../../core/errors.ts';
 import { suggestion } from '../../core/nearest.ts';
 import type { Warehouse } from '../warehouse.ts';
-import { readStates, readTables } from './catalogue.ts';
+import { countRejects, readStates, readTables } from './catalogue.ts';
 import { type Database, guarded, openForReading } from './driver.ts';
 import { versionOf } from './meta.ts';
 import { createQueryProcesses, type QueryOutcome } from './query-process.ts';
@@ -26,6 +26,7 @@ export function openSqliteWarehouse(file: string): Warehouse {
   return {
     tables: (filter) => read([], (db) => readTables(db, filter)),
     states: (connector) => read([], (db) => readStates(db, connector)),
+    rejects: (filter) => read([], (db) => countRejects(db, filter)),
     async query(sql, caps, signal) {
       const begun = performance.now();
       const outcome = (await processes.ask(

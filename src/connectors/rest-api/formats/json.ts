@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { parseExact } from './exact.ts';
+import { parseExact } from '../../../core/exact-json.ts';
 import { brokeOff, shownStart, unreadable } from './failures.ts';
 import type { Group, PageParser } from './page.ts';
 import { RecordScanner } from './scan.ts';
