@@ -10,7 +10,7 @@ import { type Chore, createChores } from './engine/chores.ts';
 import { createDuty } from './engine/duty.ts';
 import { holderName } from './engine/holder.ts';
 import { createRunner } from './engine/runner.ts';
-import { createScheduler } from './engine/scheduler.ts';
+import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
 import { createLog, type Log } from './log.ts';
 import { type Context, sourceSpec } from './services/context.ts';
@@ -78,6 +78,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     readOnly: config.readOnly,
     dataDir: config.dataDir,
     network: config.network,
+    scheduler: config.scheduler,
     query: config.query,
   };
   const onFault = (detail: string, runId?: string): void =>
@@ -94,19 +95,6 @@ export async function openApp(options: AppOptions): Promise<App> {
       onFault,
     }),
   );
-  const services = createServices({
-    connectors: store.connectors,
-    runs: store.runs,
-    audit: store.audit,
-    warehouse,
-    secrets,
-    threads,
-    runner,
-    settings,
-    now,
-    randomToken: () => randomBytes(12).toString('base64url'),
-    storage: () => ({ store_bytes: store.sizeBytes(), free_bytes: freeBytes(config.dataDir) }),
-  });
   const holder = holderName(Math.random);
   // What one process of all does now and then: entries of this list, and nothing else to wire.
   const chores = createChores({ chores: [] satisfies Chore[], now, onFault });
@@ -132,8 +120,24 @@ export async function openApp(options: AppOptions): Promise<App> {
     onFault,
   });
   const scheduling = opened.use(
-    createDuty({ name: 'scheduler', holder, leases: store.leases, now, act, onFault }),
+    createDuty({ name: SCHEDULER, holder, leases: store.leases, now, act, onFault }),
   );
+  const services = createServices({
+    connectors: store.connectors,
+    runs: store.runs,
+    audit: store.audit,
+    schedules: store.schedules,
+    leases: store.leases,
+    schedulesHere: scheduling.isHeld,
+    warehouse,
+    secrets,
+    threads,
+    runner,
+    settings,
+    now,
+    randomToken: () => randomBytes(12).toString('base64url'),
+    storage: () => ({ store_bytes: store.sizeBytes(), free_bytes: freeBytes(config.dataDir) }),
+  });
   const parts = opened.move();
 
   return {
