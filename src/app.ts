@@ -6,16 +6,18 @@ import { type Config, loadConfig, openDataDir } from './config.ts';
 import type { HostServices } from './connectors/connector.ts';
 import { createPoliteness } from './connectors/politeness.ts';
 import { openWarehouse } from './destinations/index.ts';
-import { type Chore, createChores } from './engine/chores.ts';
+import { createChores } from './engine/chores.ts';
 import { createDuty } from './engine/duty.ts';
 import { holderName } from './engine/holder.ts';
 import { createRunner } from './engine/runner.ts';
-import { createScheduler } from './engine/scheduler.ts';
+import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
 import { createLog, type Log } from './log.ts';
 import { type Context, sourceSpec } from './services/context.ts';
+import { healthChores } from './services/health-chores.ts';
 import { createServices } from './services/index.ts';
 import type { Services } from './services/services.ts';
+import { createVerdicts } from './services/verdicts.ts';
 import { openStore } from './store/open.ts';
 import { createKeptSecrets } from './vault/kept-secrets.ts';
 import { createSecretTools } from './vault/secret-tools.ts';
@@ -83,6 +85,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     readOnly: config.readOnly,
     dataDir: config.dataDir,
     network: config.network,
+    scheduler: config.scheduler,
     query: config.query,
   };
   const onFault = (detail: string, runId?: string): void =>
@@ -99,11 +102,28 @@ export async function openApp(options: AppOptions): Promise<App> {
       onFault,
     }),
   );
-  const services = createServices({
+  const holder = holderName(Math.random);
+  const { act } = createScheduler({
+    schedules: store.schedules,
+    settings: { ...config.scheduler, retryMaxMs: config.runs.backoffMs[1] },
+    now,
+    onQueued: () => runner.wake(),
+    onFault,
+  });
+  const scheduling = opened.use(
+    createDuty({ name: SCHEDULER, holder, leases: store.leases, now, act, onFault }),
+  );
+  const context: Context = {
     connectors: store.connectors,
     runs: store.runs,
     breakers: store.breakers,
+    health: store.health,
+    checks: store.checks,
+    alerts: store.alerts,
     audit: store.audit,
+    schedules: store.schedules,
+    leases: store.leases,
+    schedulesHere: scheduling.isHeld,
     warehouse,
     secrets,
     threads,
@@ -111,11 +131,16 @@ export async function openApp(options: AppOptions): Promise<App> {
     settings,
     now,
     randomToken: () => randomBytes(12).toString('base64url'),
-    storage: () => ({ store_bytes: store.sizeBytes(), free_bytes: freeBytes(config.dataDir) }),
-  });
-  const holder = holderName(Math.random);
+    storage: () => ({ store_bytes: store.sizeBytes(), ...diskOf(config.dataDir) }),
+  };
+  const verdicts = createVerdicts(context);
+  const services = createServices(context, verdicts);
   // What one process of all does now and then: entries of this list, and nothing else to wire.
-  const chores = createChores({ chores: [] satisfies Chore[], now, onFault });
+  const chores = createChores({
+    chores: [...healthChores({ context, verdicts, config, random: Math.random, log })],
+    now,
+    onFault,
+  });
   opened.defer(() => chores.ended());
   const choresDuty = opened.use(
     createDuty({
@@ -129,16 +154,6 @@ export async function openApp(options: AppOptions): Promise<App> {
       },
       onFault,
     }),
-  );
-  const { act } = createScheduler({
-    schedules: store.schedules,
-    settings: { ...config.scheduler, retryMaxMs: config.runs.backoffMs[1] },
-    now,
-    onQueued: () => runner.wake(),
-    onFault,
-  });
-  const scheduling = opened.use(
-    createDuty({ name: 'scheduler', holder, leases: store.leases, now, act, onFault }),
   );
   const parts = opened.move();
 
@@ -165,7 +180,7 @@ export async function openApp(options: AppOptions): Promise<App> {
   };
 }
 
-function freeBytes(dir: string): number {
-  const { bavail, bsize } = statfsSync(dir);
-  return bavail * bsize;
+function diskOf(dir: string): { readonly free_bytes: number; readonly disk_bytes: number } {
+  const { bavail, blocks, bsize } = statfsSync(dir);
+  return { free_bytes: bavail * bsize, disk_bytes: blocks * bsize };
 }

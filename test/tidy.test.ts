@@ -15,6 +15,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['engine'],
   ['connectors', 'destinations', 'store', 'vault'],
   ['config.ts', 'log.ts'],
+  ['options.ts'],
   ['core'],
 ];
 
@@ -41,8 +42,9 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   pg: ['src/connectors/postgresql/', 'src/cli/'],
   pino: ['src/log.ts'],
   saxes: ['src/connectors/rest-api/formats/'],
+  standardwebhooks: ['src/engine/deliveries.ts'],
   undici: ['src/connectors/rest-api/http/'],
-  zod: ['src/core/', 'src/connectors/', 'src/services/', 'src/mcp/', 'src/config.ts'],
+  zod: ['src/core/', 'src/connectors/', 'src/services/', 'src/mcp/', 'src/config.ts', 'src/options.ts'],
 };
 
 /** stdout carries MCP frames or a command's answer: one file hands it to the SDK, the other writes answers. */

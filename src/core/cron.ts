@@ -50,13 +50,16 @@ export function nominalTimes(
   return times;
 }
 
-const NOMINAL_MAX = 50;
+/** As many as are told. */
+const NOMINAL_MAX = 5;
 
 function cronOf(
   schedule: string,
   zone: { readonly timezone: string } | { readonly utcOffset: number },
 ): Cron {
-  if (/^\s*\d{4}-/.test(schedule)) throw badSchedule(schedule, 'is a single time');
+  const fields = schedule.trim().split(/\s+/);
+  if (![1, 5, 6].includes(fields.length) || (fields.length === 1 && !schedule.trim().startsWith('@')))
+    throw badSchedule(schedule, 'has not five or six fields');
   try {
     // Nameless and paused: croner keeps named jobs in a list of the process, and starts timers of its own.
     return new Cron(schedule, { ...zone, paused: true, mode: '5-or-6-parts', fixedTimeRule: 'no-wildcard' });

@@ -5,6 +5,9 @@ import { type ScheduleEntry, type ScheduleStore, type Step, specOf } from '../st
 import { dueTimes } from './due-times.ts';
 import type { Turn } from './duty.ts';
 
+/** The lease of whoever starts scheduled runs. */
+export const SCHEDULER = 'scheduler';
+
 /** Turns due times into queued runs, for whoever has the duty. */
 export interface Scheduler {
   /** Acts on all that is due. Returns how long until the next is, in milliseconds. */

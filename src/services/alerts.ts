@@ -90,7 +90,9 @@ function single({ change, verdict }: Told): Alert {
 /** Twenty alerts at once are read as one at best, and a network that is down can be a thousand. */
 function together(changes: readonly Told[]): Alert {
   const groups = Map.groupBy(changes, ({ change }) => `from ${change.from} to ${change.to}`);
-  const words = (['failing', 'degraded'] as const).filter((word) => changes.some(({ change }) => change.to === word));
+  const words = (['failing', 'degraded'] as const).filter((word) =>
+    changes.some(({ change }) => change.to === word),
+  );
   return {
     subject: `at once, ${new Date(Math.max(...changes.map(({ change }) => change.since))).toISOString()}`,
     data: {

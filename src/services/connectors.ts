@@ -9,6 +9,7 @@ import { checkConnector } from './checks.ts';
 import { assertWritable, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
+import { assertSchedule, nextRunAt, scheduleView, scheduleWarnings } from './schedule.ts';
 import type { ConnectorDetail, ConnectorService } from './services.ts';
 import { guideViews, typeViews } from './types.ts';
 import type { ConnectorVerdict, Verdicts } from './verdicts.ts';
@@ -35,6 +36,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
       const streams = earlier === null ? given.streams : [...given.streams, earlier];
       assertStreamNames(streams);
       assertStreamsFit(type, streams);
+      assertSchedule(context, given);
       await assertFree(context, given.name);
       validate(type.config, given.config, `The ${type.type} config`);
       const sealed = await context.secrets.seal(given.name, given.config, type.secrets);
@@ -52,7 +54,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
       return {
         connector: shownConnector(context, record),
         ...(report === undefined ? {} : { test: report }),
-        warnings: [...sealed.warnings, ...scheduleWarnings(record)],
+        warnings: [...sealed.warnings, ...(await scheduleWarnings(context, record))],
         next_actions: afterRegistering(record, report),
       };
     },
@@ -68,14 +70,15 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
       const items = [];
       for (const record of page.items) {
         const breaker = breakerView(breakers.get(record.name), context.now());
-        const [last] = (await runs.list({ connector: record.name }, { limit: 1 })).items;
+        const last = await runs.latest(record.name);
+        const next = nextRunAt(context, record);
         items.push({
           name: record.name,
           type: record.type,
           enabled: record.enabled,
           health: health.get(record.name)?.health ?? 'unknown',
           ...(breaker === undefined ? {} : { breaker: shortly(breaker) }),
-          ...(last === undefined
+          ...(last === null
             ? {}
             : {
                 last_run: {
@@ -84,6 +87,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
                   ...(last.finished_at === undefined ? {} : { finished_at: last.finished_at }),
                 },
               }),
+          ...(next === null ? {} : { next_run_at: next.toISOString() }),
           streams: record.streams.map((stream) => stream.name),
         });
       }
@@ -102,6 +106,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
       return {
         connector: shownConnector(context, record),
         state,
+        ...(record.schedule === undefined ? {} : { schedule: await scheduleView(context, record) }),
         ...healthFields((await verdicts.of([name])).get(name)),
         ...(breaker === undefined ? {} : { breaker }),
         recent_runs: recent,
@@ -142,6 +147,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
         config: sealed.config,
         streams,
       });
+      if (isRescheduled(change)) assertSchedule(context, after);
       const changes = [
         ...describeChanges(before, after),
         ...sealed.fields.map((field) => `config.${field} sealed`),
@@ -155,7 +161,10 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
         subject: record.name,
         detail: { changes },
       });
-      const warnings = [...sealed.warnings, ...scheduleWarnings(record)];
+      const warnings = [
+        ...sealed.warnings,
+        ...(isRescheduled(change) ? await scheduleWarnings(context, record) : []),
+      ];
       if (changes.some((sentence) => sentence.startsWith('config.'))) {
         const report = await test(record.name, signal);
         if (!report.ok)
@@ -267,13 +276,6 @@ function connectorOf(given: Fields): Connector {
   };
 }
 
-function scheduleWarnings(connector: Connector): readonly string[] {
-  if (connector.schedule === undefined) return [];
-  return [
-    'The schedule is kept, but this version starts runs on request only: call sync_connector, or let cron call `millrace sync`.',
-  ];
-}
-
 function afterRegistering(connector: Connector, report: CheckReport | undefined): readonly NextAction[] {
   if (report !== undefined && !report.ok) {
     const own = report.error?.next_actions ?? [];
@@ -308,6 +310,10 @@ function afterRegistering(connector: Connector, report: CheckReport | undefined)
       why: 'shows what there is, with suggested streams',
     },
   ];
+}
+
+function isRescheduled(change: Readonly<Record<string, unknown>>): boolean {
+  return ['schedule', 'timezone', 'enabled'].some((field) => change[field] !== undefined);
 }
 
 /** Fields given replace fields kept; null removes one. */

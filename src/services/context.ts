@@ -6,6 +6,7 @@ import type { Warehouse } from '../destinations/warehouse.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
 import type { Threads } from '../engine/threads.ts';
+import type { ScheduleStore } from '../store/schedules.ts';
 import type {
   AlertStore,
   AuditStore,
@@ -14,6 +15,7 @@ import type {
   ConnectorRecord,
   ConnectorStore,
   HealthFactStore,
+  LeaseStore,
   RunStore,
 } from '../store/store.ts';
 import type { SecretTools } from '../vault/secret-tools.ts';
@@ -27,6 +29,10 @@ export interface Context {
   readonly checks: CheckStore;
   readonly alerts: AlertStore;
   readonly audit: AuditStore;
+  readonly schedules: ScheduleStore;
+  readonly leases: Pick<LeaseStore, 'look'>;
+  /** Whether this process has the duty of starting scheduled runs. */
+  readonly schedulesHere: () => boolean;
   readonly warehouse: Warehouse;
   readonly secrets: SecretTools;
   readonly threads: Threads;
@@ -40,16 +46,18 @@ export interface Context {
     /** Of the whole file system. */
     readonly disk_bytes: number;
   };
-  /** Who starts scheduled runs, in words. */
-  readonly scheduler: () => Promise<{ readonly enabled: boolean; readonly detail: string }>;
 }
 
 export interface Settings {
   readonly readOnly: boolean;
   readonly dataDir: string;
-  /** Of schedules that name none. */
-  readonly timezone: string;
   readonly network: NetworkRules;
+  readonly scheduler: {
+    readonly enabled: boolean;
+    readonly timezone: string;
+    readonly catchUp: 'once' | 'none';
+    readonly overlap: 'skip' | 'queue';
+  };
   readonly query: { readonly timeoutMs: number; readonly maxRows: number; readonly maxBytes: number };
 }
 

@@ -1,8 +1,9 @@
 import { type Health, judge } from '../core/health.ts';
-import { installationFindings } from '../core/health-whole.ts';
+import { type InstallationFacts, installationFindings } from '../core/health-whole.ts';
 import type { Context } from './context.ts';
+import { schedulerState } from './scheduler-state.ts';
 import type { HealthReport, HealthService } from './services.ts';
-import { type ConnectorVerdict, createVerdicts, type Verdicts } from './verdicts.ts';
+import type { ConnectorVerdict, Verdicts } from './verdicts.ts';
 
 /** The most connectors, reasons and calls that a report names; it counts the others. */
 const shownMax = { connectors: 100, reasons: 20, actions: 20 };
@@ -13,16 +14,21 @@ export function createHealthService(context: Context, verdicts: Verdicts): Healt
     async get() {
       const { counts, worst, total } = await survey(verdicts);
       const { store_bytes, free_bytes, disk_bytes } = context.storage();
-      const scheduler = await context.scheduler();
-      const own = judge(installationFindings(await installationFacts(context)));
+      const facts = await installationFacts(context);
+      const own = judge(installationFindings(facts));
       const reasons = [
         ...own.reasons,
-        ...worst.flatMap((one) => (isSound(one) ? [] : one.reasons.map((reason) => `${one.name}: ${reason}`))),
+        ...worst.flatMap((one) =>
+          isSound(one) ? [] : one.reasons.map((reason) => `${one.name}: ${reason}`),
+        ),
       ];
       const unsound = counts.failing + counts.degraded;
       const untold = unsound - worst.filter((one) => !isSound(one)).length;
       return {
-        status: statusOf([own.health, ...(Object.keys(counts) as Health[]).filter((word) => counts[word] > 0)]),
+        status: statusOf([
+          own.health,
+          ...(Object.keys(counts) as Health[]).filter((word) => counts[word] > 0),
+        ]),
         reasons: atMost(reasons, shownMax.reasons, untold),
         by_health: counts,
         connectors: worst.map(({ name, health, reasons: why, error }) => ({
@@ -32,7 +38,7 @@ export function createHealthService(context: Context, verdicts: Verdicts): Healt
           ...(error === undefined ? {} : { error }),
         })),
         ...(total > worst.length ? { connectors_left_out: total - worst.length } : {}),
-        scheduler,
+        scheduler: facts.scheduler,
         runs: await context.runs.counts(),
         storage: {
           data_dir: context.settings.dataDir,
@@ -41,21 +47,24 @@ export function createHealthService(context: Context, verdicts: Verdicts): Healt
           free_bytes,
           disk_bytes,
         },
-        next_actions: [...own.next_actions, ...worst.flatMap((one) => one.next_actions)].slice(0, shownMax.actions),
+        next_actions: [...own.next_actions, ...worst.flatMap((one) => one.next_actions)].slice(
+          0,
+          shownMax.actions,
+        ),
       };
     },
   };
 }
 
 /** What the installation's own health follows from. */
-export async function installationFacts(context: Context): Promise<Parameters<typeof installationFindings>[0]> {
+export async function installationFacts(context: Context): Promise<InstallationFacts> {
   const { store_bytes, free_bytes, disk_bytes } = context.storage();
   return {
     freeBytes: free_bytes,
     diskBytes: disk_bytes,
     storeBytes: store_bytes,
     scheduled: await context.health.scheduled(),
-    scheduler: await context.scheduler(),
+    scheduler: await schedulerState(context),
     undelivered: await context.alerts.undelivered(),
   };
 }

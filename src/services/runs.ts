@@ -146,6 +146,8 @@ function withActions(run: Run): Run {
 }
 
 function nextActions(run: Run): readonly NextAction[] {
+  // Nobody stopped it: what was in the way says what helps.
+  if (run.skipped) return run.error?.next_actions ?? [];
   switch (run.status) {
     case 'queued':
     case 'running':

@@ -22,7 +22,7 @@ const pageRows = 100;
 export function createVerdicts(
   context: Pick<Context, 'health' | 'warehouse' | 'settings' | 'now'>,
 ): Verdicts {
-  const promisedAt = createPromises(context.settings.timezone);
+  const promisedAt = createPromises(context.settings.scheduler.timezone);
 
   const judged = (facts: StoredFacts, rejects: Rejects): ConnectorVerdict => {
     const promised = promisedAt(facts);

@@ -1,5 +1,12 @@
 import type { CheckReport, Stream } from '../../core/model.ts';
-import { clockSkewMs, clockWarnings, connected, listed, notConnected, streamChecks } from '../sql/check-report.ts';
+import {
+  clockSkewMs,
+  clockWarnings,
+  connected,
+  listed,
+  notConnected,
+  streamChecks,
+} from '../sql/check-report.ts';
 import { plain } from '../sql/names.ts';
 import type { Settings } from './config.ts';
 import type { SessionPool } from './pool.ts';

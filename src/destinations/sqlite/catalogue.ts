@@ -69,7 +69,10 @@ export function readStates(db: Database, connector: string): readonly StreamStat
 }
 
 /** How many rows each stream has kept aside; those of a table that is being built are not of the data yet. */
-export function countRejects(db: Database, { connector }: { readonly connector?: string }): readonly RejectCount[] {
+export function countRejects(
+  db: Database,
+  { connector }: { readonly connector?: string },
+): readonly RejectCount[] {
   const of = connector === undefined ? '' : 'AND connector = ?';
   return db
     .prepare(

@@ -6,11 +6,12 @@ export const getHealth = defineTool({
   name: 'get_health',
   title: 'Get health',
   description:
-    'Says whether everything works: each connector with the reason when it does not, runs by status, scheduler and disk space. Answers at once, also during a sync.',
+    'Says whether everything works, and if not why and what to do: connectors, the worst first, scheduler, runs by status, disk. Asks no source and answers at once.',
   input: z.strictObject({}),
   output: z.object({
     status: z.enum(['healthy', 'degraded', 'failing']),
     reasons: z.array(z.string()),
+    by_health: z.record(z.string(), z.number()),
     connectors: z.array(
       z.object({
         name: z.string(),
@@ -19,6 +20,7 @@ export const getHealth = defineTool({
         error: errorView.optional(),
       }),
     ),
+    connectors_left_out: z.number().optional(),
     scheduler: z.object({ enabled: z.boolean(), detail: z.string() }).meta(brief),
     runs: z.record(z.string(), z.number()),
     storage: z
@@ -27,6 +29,7 @@ export const getHealth = defineTool({
         store_bytes: z.number(),
         warehouse_bytes: z.number(),
         free_bytes: z.number(),
+        disk_bytes: z.number(),
       })
       .meta(brief),
     next_actions: nextActions,
