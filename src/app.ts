@@ -6,6 +6,7 @@ import { type Config, loadConfig, openDataDir } from './config.ts';
 import type { HostServices } from './connectors/connector.ts';
 import { createPoliteness } from './connectors/politeness.ts';
 import { openWarehouse } from './destinations/index.ts';
+import { createAlone } from './engine/alone.ts';
 import { createRunner } from './engine/runner.ts';
 import { createThreads } from './engine/threads.ts';
 import { createLog, type Log } from './log.ts';
@@ -73,6 +74,7 @@ export async function openApp(options: AppOptions): Promise<App> {
   const settings: Context['settings'] = {
     readOnly: config.readOnly,
     dataDir: config.dataDir,
+    warehouseFile,
     network: config.network,
     query: config.query,
   };
@@ -98,6 +100,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     secrets,
     threads,
     runner,
+    alone: createAlone({ runs: store.runs, leases: store.leases, random: Math.random }),
     settings,
     now,
     randomToken: () => randomBytes(12).toString('base64url'),

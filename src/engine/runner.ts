@@ -1,9 +1,9 @@
-import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asMillraceError, type ErrorView, MillraceError } from '../core/errors.ts';
 import type { Connector, RunStatus, Stream, StreamResult } from '../core/model.ts';
 import { backoffMs } from '../core/retry.ts';
 import type { Claim, Outcome, RunStore } from '../store/store.ts';
+import { holderName, isGone } from './holder.ts';
 import type { FromThread, SourceSpec } from './messages.ts';
 import type { Threads } from './threads.ts';
 
@@ -49,7 +49,7 @@ const pollMs = 1_000;
 
 /** A runner over the store's queue; idle until `start`. Closing it hands runs under way back to the queue. */
 export function createRunner(parts: RunnerParts): Runner {
-  const holder = `${hostname()}:${process.pid}:${Math.floor(parts.random() * 1e9).toString(36)}`;
+  const holder = holderName(parts.random);
   const held = new Map<string, AbortController>();
   const unwritten = new Map<string, ErrorView>();
   const working = new Set<Promise<void>>();
@@ -284,18 +284,6 @@ function openingLine(claim: Claim): string {
   if (claim.recovered)
     return `attempt ${claim.attempt}: the process that held this run is gone; going on from the last committed batch`;
   return claim.attempt === 1 ? 'started' : `attempt ${claim.attempt}`;
-}
-
-/** True for a holder on this machine whose process no longer exists: its runs need not wait for their leases. */
-function isGone(holder: string): boolean {
-  const [host, pid] = holder.split(':');
-  if (host !== hostname() || pid === undefined) return false;
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
-  }
 }
 
 function givenUp(claim: Claim, streams: readonly StreamResult[]): Outcome {

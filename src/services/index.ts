@@ -2,6 +2,7 @@ import { createConnectorService } from './connectors.ts';
 import type { Context } from './context.ts';
 import { createDataService } from './data.ts';
 import { createHealthService } from './health.ts';
+import { createRejectService } from './rejects.ts';
 import { createRunService } from './runs.ts';
 import type { Services } from './services.ts';
 import { createStreamService } from './streams.ts';
@@ -12,6 +13,7 @@ export function createServices(context: Context): Services {
     connectors: createConnectorService(context),
     streams: createStreamService(context),
     runs: createRunService(context),
+    rejects: createRejectService(context),
     data: createDataService(context),
     health: createHealthService(context),
   };

@@ -5,7 +5,8 @@ import { pageFetch, pageOf, pageStart } from '../core/paging.ts';
 import { assertConnector } from './connectors.ts';
 import type { Database, RunRow } from './database.ts';
 import { claimStore } from './run-claims.ts';
-import { isActive, requestEnd } from './run-end.ts';
+import { activeRun, requestEnd } from './run-end.ts';
+import { holdStore, inProgress } from './run-hold.ts';
 import { runId, runIdFloor } from './run-id.ts';
 import { logStore } from './run-log.ts';
 import { runView } from './run-view.ts';
@@ -22,18 +23,14 @@ export function runStore(db: Kysely<Database>, { now, random }: RunStoreOptions)
   return {
     ...claimStore(db, now),
     ...logStore(db, now),
+    ...holdStore(db, now),
 
     enqueue: (request) =>
       db.transaction().execute(async (trx) => {
         await assertConnector(trx, request.connector);
         const known = await scheduledRun(trx, request);
         if (known) return runView(known);
-        const active = await trx
-          .selectFrom('runs')
-          .selectAll()
-          .where('connector', '=', request.connector)
-          .where(isActive)
-          .executeTakeFirst();
+        const active = await activeRun(trx, request.connector);
         if (active) throw inProgress(active);
         const row = newRow(request, runId(now(), random), now());
         await trx.insertInto('runs').values(row).execute();
@@ -94,25 +91,6 @@ function newRow(request: RunRequest, id: string, at: Date): RunRow {
     streams: '[]',
     error: null,
   };
-}
-
-function inProgress(run: RunRow): MillraceError {
-  const state = run.status === 'running' ? 'is running' : 'waits to start';
-  return new MillraceError(
-    'run_in_progress',
-    `The connector "${run.connector}" is already syncing: run ${run.run_id} ${state}.`,
-    {
-      hint: `Follow it with \`get_run\` {"run_id": "${run.run_id}", "wait_seconds": 10}, or stop it with \`cancel_run\` {"run_id": "${run.run_id}"} and call again.`,
-      nextActions: [
-        {
-          tool: 'get_run',
-          arguments: { run_id: run.run_id, wait_seconds: 10 },
-          why: 'waits for the run under way',
-        },
-        { tool: 'cancel_run', arguments: { run_id: run.run_id }, why: 'stops it, so that another can start' },
-      ],
-    },
-  );
 }
 
 async function rowOf(db: Kysely<Database>, id: string): Promise<RunRow> {
