@@ -6,6 +6,7 @@ import { type Config, loadConfig, openDataDir } from './config.ts';
 import type { HostServices } from './connectors/connector.ts';
 import { createPoliteness } from './connectors/politeness.ts';
 import { openWarehouse } from './destinations/index.ts';
+import { createAlone } from './engine/alone.ts';
 import { createChores } from './engine/chores.ts';
 import { createDuty } from './engine/duty.ts';
 import { holderName } from './engine/holder.ts';
@@ -84,6 +85,7 @@ export async function openApp(options: AppOptions): Promise<App> {
   const settings: Context['settings'] = {
     readOnly: config.readOnly,
     dataDir: config.dataDir,
+    warehouseFile,
     network: config.network,
     scheduler: config.scheduler,
     query: config.query,
@@ -128,6 +130,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     secrets,
     threads,
     runner,
+    alone: createAlone({ runs: store.runs, leases: store.leases, random: Math.random }),
     settings,
     now,
     randomToken: () => randomBytes(12).toString('base64url'),

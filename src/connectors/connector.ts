@@ -9,7 +9,7 @@ import type {
   Stream,
   StreamInfo,
 } from '../core/model.ts';
-import type { Value } from '../core/types.ts';
+import type { Column, Value } from '../core/types.ts';
 
 /** The code for one kind of system. Importing one must not load its driver: `open` does that. */
 export interface ConnectorType<Config = unknown> {
@@ -113,6 +113,11 @@ export interface Source extends AsyncDisposable {
   preview(stream: ResolvedStream, limit: number, signal: AbortSignal): Promise<readonly (readonly Value[])[]>;
   /** What is to be said of a previewed stream besides its notes, as sentences: the next request that would be made. */
   remarks?(stream: ResolvedStream): readonly string[];
+  /**
+   * How a row that was kept aside is judged by the config of now: its values, in the order of these columns, are changed
+   * in place as reading them would; the answer is why it must not land, or null. Absent: nothing to judge. Pure.
+   */
+  judge?(columns: readonly Column[]): (values: Value[]) => string | null;
   /** Begins to read from a position; null means from the beginning. */
   read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading>;
 }

@@ -142,6 +142,8 @@ export interface StreamResult {
   readonly warnings?: readonly string[];
   /** Milliseconds by stage: `connect`, `read`, `deletes`, `finish`. */
   readonly ms: Readonly<Record<string, number>>;
+  /** Some of the rejects, when one run is shown. */
+  readonly reject_sample?: readonly Pick<KeptReject, 'id' | 'reason' | 'row'>[];
   readonly error?: ErrorView;
 }
 

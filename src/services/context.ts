@@ -3,6 +3,7 @@ import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError } from '../core/errors.ts';
 import type { Connector } from '../core/model.ts';
 import type { Warehouse } from '../destinations/warehouse.ts';
+import type { Alone } from '../engine/alone.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
 import type { Threads } from '../engine/threads.ts';
@@ -37,6 +38,7 @@ export interface Context {
   readonly secrets: SecretTools;
   readonly threads: Threads;
   readonly runner: Runner;
+  readonly alone: Alone;
   readonly settings: Settings;
   readonly now: () => Date;
   readonly randomToken: () => string;
@@ -51,6 +53,7 @@ export interface Context {
 export interface Settings {
   readonly readOnly: boolean;
   readonly dataDir: string;
+  readonly warehouseFile: string;
   readonly network: NetworkRules;
   readonly scheduler: {
     readonly enabled: boolean;
@@ -103,15 +106,22 @@ export async function ask<Q extends Question>(
   signal: AbortSignal,
 ): Promise<Answers[Q['ask']]> {
   const source = await sourceSpec(context, connector);
+  const answer = await withinTime(connector.name, { signal, timeoutMs }, (inTime) =>
+    context.threads.run({ kind: 'probe', source, question }, {}, inTime),
+  );
+  return answer as Answers[Q['ask']];
+}
+
+/** Work that a client waits for: stopped by `timeout` when it takes longer than clients do. */
+export async function withinTime<T>(
+  connector: string,
+  { signal, timeoutMs = questionMs }: { readonly signal: AbortSignal; readonly timeoutMs?: number },
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(tookTooLong(connector.name, timeoutMs)), timeoutMs);
+  const timer = setTimeout(() => late.abort(tookTooLong(connector, timeoutMs)), timeoutMs);
   try {
-    const answer = await context.threads.run(
-      { kind: 'probe', source, question },
-      {},
-      AbortSignal.any([signal, late.signal]),
-    );
-    return answer as Answers[Q['ask']];
+    return await work(AbortSignal.any([signal, late.signal]));
   } finally {
     clearTimeout(timer);
   }

@@ -2,6 +2,7 @@ import { createConnectorService } from './connectors.ts';
 import type { Context } from './context.ts';
 import { createDataService } from './data.ts';
 import { createHealthService } from './health.ts';
+import { createRejectService } from './rejects.ts';
 import { createRunService } from './runs.ts';
 import type { Services } from './services.ts';
 import { createStreamService } from './streams.ts';
@@ -13,6 +14,7 @@ export function createServices(context: Context, verdicts: Verdicts): Services {
     connectors: createConnectorService(context, verdicts),
     streams: createStreamService(context),
     runs: createRunService(context),
+    rejects: createRejectService(context),
     data: createDataService(context),
     health: createHealthService(context, verdicts),
   };

@@ -1,5 +1,5 @@
 import { MillraceError, type NextAction } from '../core/errors.ts';
-import type { Run, RunStatus } from '../core/model.ts';
+import type { Connector, Run, RunStatus, StreamResult } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import { assertWritable, type Context } from './context.ts';
 import type { RunService, WaitOptions } from './services.ts';
@@ -22,11 +22,7 @@ export function createRunService(context: Context): RunService {
     async sync(request, options) {
       assertWritable(context);
       const connector = await context.connectors.get(request.connector);
-      assertStreams(
-        connector.name,
-        connector.streams.map((stream) => stream.name),
-        request.streams,
-      );
+      assertStreams(connector, request.streams);
       const queued = await runs.enqueue({
         connector: connector.name,
         trigger: options.trigger,
@@ -56,7 +52,8 @@ export function createRunService(context: Context): RunService {
         options,
       );
       const log = request.include_log === true ? { log: await runs.readLog(run.run_id, logLines) } : {};
-      return { ...withActions(run), ...log };
+      const shown = withActions(run);
+      return { ...shown, streams: await withSamples(context, run), ...log };
     },
 
     async list(filter) {
@@ -81,11 +78,12 @@ export function createRunService(context: Context): RunService {
   };
 }
 
-function assertStreams(
-  connector: string,
-  known: readonly string[],
+/** Throws `invalid_config` when the connector has no streams, or none of a name that was asked for. */
+export function assertStreams(
+  { name: connector, streams }: Pick<Connector, 'name' | 'streams'>,
   asked: readonly string[] | undefined,
 ): void {
+  const known = streams.map((stream) => stream.name);
   if (known.length === 0) {
     throw new MillraceError('invalid_config', `"${connector}" has no streams to sync.`, {
       hint: 'Add streams with update_connector; discover_streams shows what there is, ready to be used.',
@@ -139,10 +137,36 @@ async function waitFor(
   }
 }
 
+/** So many rejects of a stream are shown, of so many streams; list_rejects has the others. */
+const sampleRows = 3;
+const sampledStreams = 10;
+
+/** The streams, those with rejects with some of them: as far as no later run has met the same. */
+async function withSamples({ warehouse }: Context, run: Run): Promise<readonly StreamResult[]> {
+  const sampled = new Set(run.streams.filter(({ rejects }) => rejects > 0).slice(0, sampledStreams));
+  return await Promise.all(
+    run.streams.map(async (stream) => {
+      if (!sampled.has(stream)) return stream;
+      const filter = { connector: run.connector, stream: stream.stream, run_id: run.run_id };
+      const { items } = await warehouse.rejects(filter, { limit: sampleRows });
+      return items.length === 0
+        ? stream
+        : { ...stream, reject_sample: items.map(({ id, reason, row }) => ({ id, reason, row })) };
+    }),
+  );
+}
+
 /** What to do next, from how the run stands. */
 function withActions(run: Run): Run {
-  const actions = nextActions(run);
+  const actions = [...nextActions(run), ...aboutRejects(run)];
   return actions.length === 0 ? run : { ...run, next_actions: actions };
+}
+
+function aboutRejects({ connector, run_id, totals }: Run): readonly NextAction[] {
+  if (totals.rejects === 0) return [];
+  return [
+    { tool: 'list_rejects', arguments: { connector, run_id }, why: 'shows the rows kept aside, and why' },
+  ];
 }
 
 function nextActions(run: Run): readonly NextAction[] {

@@ -10,6 +10,7 @@ import type { Health } from '../core/health.ts';
 import type {
   CheckReport,
   Connector,
+  KeptReject,
   Page,
   QueryResult,
   Run,
@@ -23,6 +24,7 @@ export interface Services {
   readonly connectors: ConnectorService;
   readonly streams: StreamService;
   readonly runs: RunService;
+  readonly rejects: RejectService;
   readonly data: DataService;
   readonly health: HealthService;
 }
@@ -198,6 +200,34 @@ export interface WaitOptions {
 export interface RunOptions extends WaitOptions {
   readonly caller: Caller;
   readonly trigger: 'manual' | 'cli';
+}
+
+export interface ReplayRequest {
+  readonly connector: string;
+  readonly stream: string;
+  /** Only these; all of the stream when absent. */
+  readonly reject_ids?: readonly number[];
+}
+
+export interface Replay {
+  readonly replayed: number;
+  readonly still_rejected: number;
+  /** Of the ids that were asked for: rejects no more, or never. */
+  readonly not_found?: number;
+  readonly next_actions?: readonly NextAction[];
+}
+
+export interface RejectService {
+  /** Rows that stand aside, by stream and age. `not_kept`: further ones, that there was no room for. */
+  list(filter: {
+    readonly connector: string;
+    readonly stream?: string;
+    readonly run_id?: string;
+    readonly limit?: number;
+    readonly cursor?: string;
+  }): Promise<Page<KeptReject> & { readonly not_kept: number }>;
+  /** Lands rows that stand aside as the config of now wants them. Throws `run_in_progress`, `invalid_config`. */
+  replay(request: ReplayRequest, caller: Caller, signal: AbortSignal): Promise<Replay>;
 }
 
 export interface DataService {

@@ -1,4 +1,5 @@
 import { connectorHealth, type Verdict } from '../core/health.ts';
+import type { RejectCount } from '../destinations/warehouse.ts';
 import type { StoredFacts } from '../store/store.ts';
 import type { Context } from './context.ts';
 import { createPromises } from './promises.ts';
@@ -36,7 +37,7 @@ export function createVerdicts(
 
   return {
     async *all() {
-      const rejects = byConnector(context.warehouse.rejects({}));
+      const rejects = byConnector(await context.warehouse.rejectCounts());
       for (let after = ''; ; ) {
         const page = await context.health.page(after, pageRows);
         const last = page.at(-1);
@@ -48,7 +49,8 @@ export function createVerdicts(
     },
 
     async of(names) {
-      const rejects = byConnector(names.flatMap((connector) => context.warehouse.rejects({ connector })));
+      const counts = await Promise.all(names.map((name) => context.warehouse.rejectCounts(name)));
+      const rejects = byConnector(counts.flat());
       const found = await context.health.of(names);
       return new Map(found.map((facts) => [facts.connector, judged(facts, rejects)]));
     },
@@ -57,8 +59,7 @@ export function createVerdicts(
 
 type Rejects = ReadonlyMap<string, readonly { readonly stream: string; readonly rows: number }[]>;
 
-function byConnector(
-  counts: readonly { readonly connector: string; readonly stream: string; readonly rows: number }[],
-): Rejects {
-  return Map.groupBy(counts, ({ connector }) => connector);
+function byConnector(counts: readonly RejectCount[]): Rejects {
+  const rows = counts.map(({ kept, not_kept, ...of }) => ({ ...of, rows: kept + not_kept }));
+  return Map.groupBy(rows, ({ connector }) => connector);
 }

@@ -159,7 +159,7 @@ async function take(
  * One more than the last, and never below the clock: the destination remembers the latest epoch too, and would
  * refuse every claim after `store.db` was put back from a backup if epochs only counted up from what is in here.
  */
-async function nextEpoch(trx: Transaction<Database>, connector: string, at: Date): Promise<number> {
+export async function nextEpoch(trx: Transaction<Database>, connector: string, at: Date): Promise<number> {
   const lease = await trx
     .selectFrom('leases')
     .select('epoch')

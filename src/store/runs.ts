@@ -6,8 +6,9 @@ import { pageFetch, pageOf, pageStart } from '../core/paging.ts';
 import { assertConnector } from './connectors.ts';
 import type { Database, RunRow } from './database.ts';
 import { claimStore } from './run-claims.ts';
-import { isActive, isReal, requestEnd } from './run-end.ts';
+import { activeRun, isReal, requestEnd } from './run-end.ts';
 import { bringForward, isWaitingFor } from './run-forward.ts';
+import { holdStore, inProgress } from './run-hold.ts';
 import { runId, runIdFloor } from './run-id.ts';
 import { logStore } from './run-log.ts';
 import { runView } from './run-view.ts';
@@ -25,6 +26,7 @@ export function runStore(db: Kysely<Database>, { now, random, breaker }: RunStor
   return {
     ...claimStore(db, { now, breaker }),
     ...logStore(db, now),
+    ...holdStore(db, now),
 
     enqueue: (request) =>
       db.transaction().execute(async (trx) => {
@@ -109,53 +111,6 @@ export function newRow(request: RunRequest, id: string, at: Date): RunRow {
     streams: '[]',
     error: null,
   };
-}
-
-/** The connector's run that is queued or running, if there is one. */
-export async function activeRun(trx: Kysely<Database>, connector: string): Promise<RunRow | undefined> {
-  return trx
-    .selectFrom('runs')
-    .selectAll()
-    .where('connector', '=', connector)
-    .where(isActive)
-    .executeTakeFirst();
-}
-
-function inProgress(run: RunRow): MillraceError {
-  const { connector, run_id, retry_at } = run;
-  const state =
-    run.status === 'running'
-      ? 'is running'
-      : retry_at === null
-        ? 'waits to start'
-        : `waits for its next attempt at ${new Date(retry_at).toISOString()}`;
-  const now: readonly NextAction[] =
-    retry_at === null
-      ? []
-      : [
-          {
-            tool: 'sync_connector',
-            arguments: asBefore(run),
-            why: 'starts the attempt that it waits for now',
-          },
-        ];
-  return new MillraceError(
-    'run_in_progress',
-    `The connector "${connector}" is already syncing: run ${run_id} ${state}.`,
-    {
-      hint: `Follow it with \`get_run\` {"run_id": "${run_id}", "wait_seconds": 10}, or stop it with \`cancel_run\` {"run_id": "${run_id}"} and call again.`,
-      nextActions: [
-        ...now,
-        { tool: 'get_run', arguments: { run_id, wait_seconds: 10 }, why: 'waits for the run under way' },
-        { tool: 'cancel_run', arguments: { run_id }, why: 'stops it, so that another can start' },
-      ],
-    },
-  );
-}
-
-/** The arguments of sync_connector that ask for what this run does. */
-function asBefore({ connector, only_streams }: RunRow): Readonly<Record<string, unknown>> {
-  return only_streams === null ? { connector } : { connector, streams: JSON.parse(only_streams) };
 }
 
 async function rowOf(db: Kysely<Database>, id: string): Promise<RunRow> {

@@ -2,8 +2,9 @@ import { type Kysely, sql, type Transaction } from 'kysely';
 import { SPREAD_MAX_MS } from '../core/cron.ts';
 import type { ErrorView } from '../core/errors.ts';
 import type { Database } from './database.ts';
+import { activeRun } from './run-end.ts';
 import { runId } from './run-id.ts';
-import { activeRun, newRow, type RunStoreOptions, scheduledRun } from './runs.ts';
+import { newRow, type RunStoreOptions, scheduledRun } from './runs.ts';
 import { moveClock, type SetBack } from './set-back.ts';
 import { circuitOpen, stillRunning } from './skips.ts';
 

@@ -132,6 +132,13 @@ export interface Claim {
   readonly recovered: boolean;
 }
 
+export interface Holding {
+  readonly holder: string;
+  readonly leaseMs: number;
+  /** Whether a holder is known to be gone: nobody need wait for its lease to end. */
+  readonly isGone: (holder: string) => boolean;
+}
+
 export interface Outcome {
   readonly status: Exclude<RunStatus, 'queued' | 'running'>;
   readonly streams: readonly StreamResult[];
@@ -159,6 +166,11 @@ export interface RunStore {
    * disappeared after somebody asked them to stop are ended as cancelled on the way.
    */
   claim(holder: string, leaseMs: number): Promise<Claim | null>;
+  /**
+   * Holds a connector without a run, for other work on its data: no run of it is claimed before the lease is released or
+   * has run out, as of `LeaseStore`. Throws `run_in_progress` while one is queued or running, or somebody else holds it.
+   */
+  hold(connector: string, as: Holding): Promise<Lease>;
   /** Makes runs held by holders that are known to be gone claimable at once. Returns the run ids. */
   release(isGone: (holder: string) => boolean): Promise<readonly string[]>;
   /** Renews the lease and shows progress. `lost`: a later epoch holds it, stop. `cancelled`: somebody asked, stop and finish. */

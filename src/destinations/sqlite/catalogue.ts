@@ -1,6 +1,5 @@
 import type { StreamState, TableInfo } from '../../core/model.ts';
 import type { LogicalType } from '../../core/types.ts';
-import type { RejectCount } from '../warehouse.ts';
 import type { Database } from './driver.ts';
 import { quote, type Storage, storageOf } from './layout.ts';
 
@@ -66,19 +65,6 @@ export function readStates(db: Database, connector: string): readonly StreamStat
       rows: liveRows(db, row),
       ...(row.last_synced_at === null ? {} : { last_synced_at: row.last_synced_at }),
     }));
-}
-
-/** How many rows each stream has kept aside; those of a table that is being built are not of the data yet. */
-export function countRejects(
-  db: Database,
-  { connector }: { readonly connector?: string },
-): readonly RejectCount[] {
-  const of = connector === undefined ? '' : 'AND connector = ?';
-  return db
-    .prepare(
-      `SELECT connector, stream, count(*) AS rows FROM _millrace_rejects WHERE of_build = 0 ${of} GROUP BY connector, stream`,
-    )
-    .all(...(connector === undefined ? [] : [connector])) as unknown as RejectCount[];
 }
 
 function landed(db: Database): readonly CursorRow[] {

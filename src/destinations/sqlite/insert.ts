@@ -28,13 +28,18 @@ export interface InserterOptions {
   /** Source names of the values' columns, in order. */
   readonly columns: readonly string[];
   readonly runId: string;
+  /** False: a row whose key is there is left alone, whatever it holds. */
+  readonly updates?: boolean;
 }
 
 /**
  * Prepares the statements for a table. With a key a row that is there is updated, and only when something differs:
  * a row read again unchanged writes nothing and counts nothing.
  */
-export function createInserter(db: Database, { table, layout, columns, runId }: InserterOptions): Inserter {
+export function createInserter(
+  db: Database,
+  { table, layout, columns, runId, updates = true }: InserterOptions,
+): Inserter {
   const bySource = new Map(
     layout.columns.filter((column) => !column.dropped).map((column) => [column.name, column]),
   );
@@ -52,6 +57,7 @@ export function createInserter(db: Database, { table, layout, columns, runId }: 
     names: landed.map((column) => column.landedAs),
     runId,
     many,
+    updates,
   });
 
   const reject = (values: readonly Value[], at: number, reason: string): Reject =>
@@ -138,6 +144,7 @@ interface StatementOptions {
   readonly names: readonly string[];
   readonly runId: string;
   readonly many: number;
+  readonly updates: boolean;
 }
 
 function prepare(
@@ -152,7 +159,11 @@ function prepare(
  * The insert that leaves rows alone whose key is there, and the one that updates them. Two statements, because only so
  * SQLite's own count tells new rows from changed ones; a first load needs neither, and saves 5% without the conflict clause.
  */
-function pair(db: Database, { table, layout, names, runId }: StatementOptions, rows: number): Statements {
+function pair(
+  db: Database,
+  { table, layout, names, runId, updates }: StatementOptions,
+  rows: number,
+): Statements {
   const run = `'${runId.replaceAll("'", "''")}'`;
   const row = `(${[...names.map(() => '?'), run].join(', ')})`;
   const head = `INSERT INTO ${quote(table)} (${[...names, '_mr_run'].map(quote).join(', ')}) VALUES ${Array(rows).fill(row).join(', ')}`;
@@ -170,7 +181,7 @@ function pair(db: Database, { table, layout, names, runId }: StatementOptions, r
     fresh,
     insert: db.prepare(`${head} ${target} DO NOTHING`),
     update:
-      differs.length === 0
+      differs.length === 0 || !updates
         ? null
         : db.prepare(`${head} ${target} DO UPDATE SET ${set.join(', ')} WHERE ${balanced(differs)}`),
   };
