@@ -57,7 +57,6 @@ export const checkReport = {
   checks: z.array(z.object({ name: z.string(), ok: z.boolean(), detail: z.string(), ms: z.number() })),
   server_version: z.string().optional(),
   latency_ms: z.number().optional(),
-  clock_skew_ms: z.number().optional(),
   warnings: z.array(z.string()),
   error: errorView.optional(),
 };

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely';
 import type { BreakerRules } from '../core/breaker.ts';
-import { MillraceError, type NextAction } from '../core/errors.ts';
+import { MillraceError } from '../core/errors.ts';
 import type { RunStatus } from '../core/model.ts';
 import { pageFetch, pageOf, pageStart } from '../core/paging.ts';
 import { assertConnector } from './connectors.ts';

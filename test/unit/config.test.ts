@@ -57,7 +57,16 @@ describe('loading', () => {
     expect(loadConfig(linux)).toEqual({
       dataDir: '/home/me/.local/share/millrace',
       runs: { concurrent: 2, attempts: 3, backoffMs: [1_000, 60_000], timeoutMs: 7_200_000 },
+      scheduler: {
+        enabled: true,
+        timezone: 'UTC',
+        healthCheck: '*/15 * * * *',
+        catchUp: 'once',
+        overlap: 'skip',
+        spreadMs: 10_000,
+      },
       breaker: { failures: 5, openMs: 300_000 },
+      alerts: { webhook: null, secret: null, holdMs: 60_000 },
       network: { allow: [], allowPrivateHttp: [] },
       secrets: { env: ['MILLRACE_*'], files: [], literals: 'accept' },
       query: { timeoutMs: 10_000, maxRows: 1_000, maxBytes: 25_000 },
@@ -136,7 +145,7 @@ describe('bad input', () => {
     expect(error.hint).toContain(near);
   });
 
-  test.each(['http', 'scheduler', 'runs.keepDays'])('%s is not served yet, and says so', (option) => {
+  test.each(['http', 'runs.keepDays'])('%s is not served yet, and says so', (option) => {
     const [first = '', second] = option.split('.');
     const error = loading({ millrace: { [first]: second === undefined ? {} : { [second]: 1 } } });
     expect(error).toMatchObject({
@@ -148,6 +157,8 @@ describe('bad input', () => {
 
   test.each([
     [{ runs: { concurrent: 0 } }, 'millrace.runs.concurrent'],
+    [{ alerts: { webhook: 'https://example.com' } }, 'millrace.alerts.secret'],
+    [{ alerts: { webhook: 'https://example.com', secret: 'whsec_a2V5' } }, 'millrace.alerts.secret'],
     [{ runs: { attempts: '3' } }, 'millrace.runs.attempts'],
     [{ runs: { backoffMs: [5_000, 1_000] } }, 'millrace.runs.backoffMs'],
     [{ runs: { backoffMs: [1] } }, 'millrace.runs.backoffMs'],

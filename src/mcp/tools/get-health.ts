@@ -20,7 +20,6 @@ export const getHealth = defineTool({
         error: errorView.optional(),
       }),
     ),
-    connectors_left_out: z.number().optional(),
     scheduler: z.object({ enabled: z.boolean(), detail: z.string() }).meta(brief),
     runs: z.record(z.string(), z.number()),
     storage: z
