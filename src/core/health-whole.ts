@@ -28,10 +28,22 @@ export function installationFindings(facts: InstallationFacts): readonly Finding
   return [disk, store, scheduler, alerts].flatMap((rule) => rule(facts) ?? []);
 }
 
-function disk({ freeBytes, diskBytes }: InstallationFacts): Finding | undefined {
-  const below = ({ bytes, share }: typeof lowDisk): boolean => freeBytes < Math.min(bytes, diskBytes * share);
-  if (!below(lowDisk)) return undefined;
-  const full = below(fullDisk);
+/** Whether there is so little space that a sync may fail. */
+export function isDiskLow(disk: Pick<InstallationFacts, 'freeBytes' | 'diskBytes'>): boolean {
+  return isBelow(disk, lowDisk);
+}
+
+function isBelow(
+  { freeBytes, diskBytes }: Pick<InstallationFacts, 'freeBytes' | 'diskBytes'>,
+  { bytes, share }: typeof lowDisk,
+): boolean {
+  return freeBytes < Math.min(bytes, diskBytes * share);
+}
+
+function disk(facts: InstallationFacts): Finding | undefined {
+  const { freeBytes } = facts;
+  if (!isDiskLow(facts)) return undefined;
+  const full = isBelow(facts, fullDisk);
   return {
     health: full ? 'failing' : 'degraded',
     reason: `only ${size(freeBytes)} are free on the disk of the data folder${full ? ', so that runs fail or stand still' : ''}: free space there (\`df -h\` shows it), or move the folder and start with --data-dir; what was interrupted goes on by itself`,
