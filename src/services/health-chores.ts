@@ -19,7 +19,7 @@ export interface HealthChoresParts {
 }
 
 /** Looks come at least this often, however long a state has to hold. */
-const lookMsMax = 30_000;
+const lookMsMax = 60_000;
 const deliverMs = 1_000;
 
 /** What is done for health without anybody asking: looks at sources, and alerts. */
