@@ -28,7 +28,7 @@ export function breakerStore(db: Kysely<Database>, now: () => Date): BreakerStor
 }
 
 /** The breaker of one connector; null when nothing failed since it last succeeded. */
-export async function breakerOf(db: Kysely<Database>, connector: string): Promise<Breaker | null> {
+async function breakerOf(db: Kysely<Database>, connector: string): Promise<Breaker | null> {
   const row = await db
     .selectFrom('breakers')
     .selectAll()

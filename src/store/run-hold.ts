@@ -39,40 +39,31 @@ export function holdStore(db: Kysely<Database>, now: () => Date): Pick<RunStore,
 
 /** Names the run under way, and how to follow or stop it. */
 export function inProgress(run: RunRow): MillraceError {
-  const { connector, run_id, retry_at } = run;
+  const { connector, run_id, retry_at, only_streams } = run;
   const state =
     run.status === 'running'
       ? 'is running'
       : retry_at === null
         ? 'waits to start'
         : `waits for its next attempt at ${new Date(retry_at).toISOString()}`;
-  const now: readonly NextAction[] =
-    retry_at === null
-      ? []
-      : [
-          {
-            tool: 'sync_connector',
-            arguments: asBefore(run),
-            why: 'starts the attempt that it waits for now',
-          },
-        ];
+  const streams: unknown = only_streams === null ? undefined : JSON.parse(only_streams);
+  const now: NextAction = {
+    tool: 'sync_connector',
+    arguments: { connector, streams },
+    why: 'starts the attempt that it waits for now',
+  };
   return new MillraceError(
     'run_in_progress',
     `The connector "${connector}" is already syncing: run ${run_id} ${state}.`,
     {
       hint: `Follow it with \`get_run\` {"run_id": "${run_id}", "wait_seconds": 10}, or stop it with \`cancel_run\` {"run_id": "${run_id}"} and call again.`,
       nextActions: [
-        ...now,
+        ...(retry_at === null ? [] : [now]),
         { tool: 'get_run', arguments: { run_id, wait_seconds: 10 }, why: 'waits for the run under way' },
         { tool: 'cancel_run', arguments: { run_id }, why: 'stops it, so that another can start' },
       ],
     },
   );
-}
-
-/** The arguments of sync_connector that ask for what this run does. */
-function asBefore({ connector, only_streams }: RunRow): Readonly<Record<string, unknown>> {
-  return only_streams === null ? { connector } : { connector, streams: JSON.parse(only_streams) };
 }
 
 function heldBySomebody(connector: string): MillraceError {
