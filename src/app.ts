@@ -7,7 +7,11 @@ import type { HostServices } from './connectors/connector.ts';
 import { createPoliteness } from './connectors/politeness.ts';
 import { openWarehouse } from './destinations/index.ts';
 import { createAlone } from './engine/alone.ts';
+import { type Chore, createChores } from './engine/chores.ts';
+import { createDuty } from './engine/duty.ts';
+import { holderName } from './engine/holder.ts';
 import { createRunner } from './engine/runner.ts';
+import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
 import { createLog, type Log } from './log.ts';
 import { type Context, sourceSpec } from './services/context.ts';
@@ -76,6 +80,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     dataDir: config.dataDir,
     warehouseFile,
     network: config.network,
+    scheduler: config.scheduler,
     query: config.query,
   };
   const onFault = (detail: string, runId?: string): void =>
@@ -92,10 +97,40 @@ export async function openApp(options: AppOptions): Promise<App> {
       onFault,
     }),
   );
+  const holder = holderName(Math.random);
+  // What one process of all does now and then: entries of this list, and nothing else to wire.
+  const chores = createChores({ chores: [] satisfies Chore[], now, onFault });
+  opened.defer(() => chores.ended());
+  const choresDuty = opened.use(
+    createDuty({
+      name: 'chores',
+      holder,
+      leases: store.leases,
+      now,
+      act: async ({ signal }) => {
+        chores.look(signal);
+        return undefined;
+      },
+      onFault,
+    }),
+  );
+  const { act } = createScheduler({
+    schedules: store.schedules,
+    settings: { ...config.scheduler, retryMaxMs: config.runs.backoffMs[1] },
+    now,
+    onQueued: () => runner.wake(),
+    onFault,
+  });
+  const scheduling = opened.use(
+    createDuty({ name: SCHEDULER, holder, leases: store.leases, now, act, onFault }),
+  );
   const services = createServices({
     connectors: store.connectors,
     runs: store.runs,
     audit: store.audit,
+    schedules: store.schedules,
+    leases: store.leases,
+    schedulesHere: scheduling.isHeld,
     warehouse,
     secrets,
     threads,
@@ -123,6 +158,8 @@ export async function openApp(options: AppOptions): Promise<App> {
     async startBackground() {
       if (config.readOnly) return;
       runner.start();
+      if (config.scheduler.enabled) scheduling.start();
+      choresDuty.start();
       await services.connectors.apply(config.connectors, { actor: 'config' });
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),

@@ -13,10 +13,20 @@ import {
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { parseCron, SPREAD_MAX_MS } from './core/cron.ts';
 import { MillraceError } from './core/errors.ts';
 import { nearest, suggestion } from './core/nearest.ts';
 
 const milliseconds = (least: number, most: number) => z.number().int().min(least).max(most);
+
+const timezone = z
+  .string()
+  .max(60)
+  .superRefine(holds((zone) => parseCron('* * * * *', zone)));
+const cronOrOff = z
+  .string()
+  .max(100)
+  .superRefine(holds((text) => text === 'off' || parseCron(text, 'UTC')));
 const hostRule = z.string().min(1).max(300);
 
 /** The section `millrace` of the config file: every option with its default. */
@@ -44,6 +54,24 @@ const section = z.strictObject({
       timeoutMs: milliseconds(1_000, 604_800_000)
         .default(7_200_000)
         .describe('Longest duration of one attempt.'),
+    })
+    .prefault({}),
+  scheduler: z
+    .strictObject({
+      enabled: z.boolean().default(true).describe('Whether this process may start scheduled runs.'),
+      timezone: timezone.default('UTC').describe('Of connectors that name none.'),
+      healthCheck: cronOrOff.default('*/15 * * * *').describe('When each connector is checked, or `off`.'),
+      catchUp: z
+        .enum(['once', 'none'])
+        .default('once')
+        .describe('What becomes of times that passed while no server was running.'),
+      overlap: z
+        .enum(['skip', 'queue'])
+        .default('skip')
+        .describe('What becomes of a time that comes while a run of the connector is under way.'),
+      spreadMs: milliseconds(0, SPREAD_MAX_MS)
+        .default(10_000)
+        .describe('Over how long the starts of one due time are spread, at most a tenth of the interval.'),
     })
     .prefault({}),
   network: z
@@ -98,8 +126,22 @@ const section = z.strictObject({
     .describe('Connectors, as `register_connector` takes them.'),
 });
 
+/** What a parser of ours says, as the schema says it. */
+function holds(parse: (text: string) => unknown): (text: string, context: z.RefinementCtx) => void {
+  return (text, context) => {
+    try {
+      parse(text);
+    } catch (error) {
+      context.addIssue({
+        code: 'custom',
+        message: error instanceof MillraceError ? `${error.message} ${error.hint}` : String(error),
+      });
+    }
+  };
+}
+
 /** Options of the contract that nothing here uses yet. Accepted, they would seem to do something. */
-const NOT_YET = ['http', 'breaker', 'scheduler', 'runs.keepDays'];
+const NOT_YET = ['http', 'breaker', 'runs.keepDays'];
 
 /** What the program was told: the file's section, with defaults, and the flags. */
 export interface Config extends Readonly<Omit<z.output<typeof section>, 'dataDir'>> {

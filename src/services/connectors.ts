@@ -8,6 +8,7 @@ import { ask, assertWritable, type Context, shownConnector } from './context.ts'
 import { createDeletions } from './deletions.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
 import { healthOf } from './health.ts';
+import { assertSchedule, nextRunAt, scheduleView, scheduleWarnings } from './schedule.ts';
 import type { ConnectorService } from './services.ts';
 import { guideViews, typeViews } from './types.ts';
 
@@ -33,6 +34,7 @@ export function createConnectorService(context: Context): ConnectorService {
       const streams = earlier === null ? given.streams : [...given.streams, earlier];
       assertStreamNames(streams);
       assertStreamsFit(type, streams);
+      assertSchedule(context, given);
       await assertFree(context, given.name);
       validate(type.config, given.config, `The ${type.type} config`);
       const sealed = await context.secrets.seal(given.name, given.config, type.secrets);
@@ -50,7 +52,7 @@ export function createConnectorService(context: Context): ConnectorService {
       return {
         connector: shownConnector(context, record),
         ...(report === undefined ? {} : { test: report }),
-        warnings: [...sealed.warnings, ...scheduleWarnings(record)],
+        warnings: [...sealed.warnings, ...(await scheduleWarnings(context, record))],
         next_actions: afterRegistering(record, report),
       };
     },
@@ -63,13 +65,14 @@ export function createConnectorService(context: Context): ConnectorService {
       });
       const items = [];
       for (const record of page.items) {
-        const [last] = (await runs.list({ connector: record.name }, { limit: 1 })).items;
+        const last = await runs.latest(record.name);
+        const next = nextRunAt(context, record);
         items.push({
           name: record.name,
           type: record.type,
           enabled: record.enabled,
           health: healthOf(last).health,
-          ...(last === undefined
+          ...(last === null
             ? {}
             : {
                 last_run: {
@@ -78,6 +81,7 @@ export function createConnectorService(context: Context): ConnectorService {
                   ...(last.finished_at === undefined ? {} : { finished_at: last.finished_at }),
                 },
               }),
+          ...(next === null ? {} : { next_run_at: next.toISOString() }),
           streams: record.streams.map((stream) => stream.name),
         });
       }
@@ -95,7 +99,8 @@ export function createConnectorService(context: Context): ConnectorService {
       return {
         connector: shownConnector(context, record),
         state,
-        health: healthOf(recent[0]).health,
+        ...(record.schedule === undefined ? {} : { schedule: await scheduleView(context, record) }),
+        health: healthOf(await runs.latest(name)).health,
         recent_runs: recent,
       };
     },
@@ -134,6 +139,7 @@ export function createConnectorService(context: Context): ConnectorService {
         config: sealed.config,
         streams,
       });
+      if (isRescheduled(change)) assertSchedule(context, after);
       const changes = [
         ...describeChanges(before, after),
         ...sealed.fields.map((field) => `config.${field} sealed`),
@@ -147,7 +153,10 @@ export function createConnectorService(context: Context): ConnectorService {
         subject: record.name,
         detail: { changes },
       });
-      const warnings = [...sealed.warnings, ...scheduleWarnings(record)];
+      const warnings = [
+        ...sealed.warnings,
+        ...(isRescheduled(change) ? await scheduleWarnings(context, record) : []),
+      ];
       if (changes.some((sentence) => sentence.startsWith('config.'))) {
         const report = await test(record.name, signal);
         if (!report.ok)
@@ -245,13 +254,6 @@ function connectorOf(given: Fields): Connector {
   };
 }
 
-function scheduleWarnings(connector: Connector): readonly string[] {
-  if (connector.schedule === undefined) return [];
-  return [
-    'The schedule is kept, but this version starts runs on request only: call sync_connector, or let cron call `millrace sync`.',
-  ];
-}
-
 function afterRegistering(connector: Connector, report: CheckReport | undefined): readonly NextAction[] {
   if (report !== undefined && !report.ok) {
     const own = report.error?.next_actions ?? [];
@@ -286,6 +288,10 @@ function afterRegistering(connector: Connector, report: CheckReport | undefined)
       why: 'shows what there is, with suggested streams',
     },
   ];
+}
+
+function isRescheduled(change: Readonly<Record<string, unknown>>): boolean {
+  return ['schedule', 'timezone', 'enabled'].some((field) => change[field] !== undefined);
 }
 
 /** Fields given replace fields kept; null removes one. */

@@ -7,7 +7,8 @@ import type { Alone } from '../engine/alone.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
 import type { Threads } from '../engine/threads.ts';
-import type { AuditStore, ConnectorRecord, ConnectorStore, RunStore } from '../store/store.ts';
+import type { ScheduleStore } from '../store/schedules.ts';
+import type { AuditStore, ConnectorRecord, ConnectorStore, LeaseStore, RunStore } from '../store/store.ts';
 import type { SecretTools } from '../vault/secret-tools.ts';
 
 /** What the use cases work with; `app.ts` puts it together. */
@@ -15,6 +16,10 @@ export interface Context {
   readonly connectors: ConnectorStore;
   readonly runs: RunStore;
   readonly audit: AuditStore;
+  readonly schedules: ScheduleStore;
+  readonly leases: Pick<LeaseStore, 'look'>;
+  /** Whether this process has the duty of starting scheduled runs. */
+  readonly schedulesHere: () => boolean;
   readonly warehouse: Warehouse;
   readonly secrets: SecretTools;
   readonly threads: Threads;
@@ -31,6 +36,12 @@ export interface Settings {
   readonly dataDir: string;
   readonly warehouseFile: string;
   readonly network: NetworkRules;
+  readonly scheduler: {
+    readonly enabled: boolean;
+    readonly timezone: string;
+    readonly catchUp: 'once' | 'none';
+    readonly overlap: 'skip' | 'queue';
+  };
   readonly query: { readonly timeoutMs: number; readonly maxRows: number; readonly maxBytes: number };
 }
 

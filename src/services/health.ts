@@ -1,6 +1,7 @@
 import type { NextAction } from '../core/errors.ts';
 import type { Run } from '../core/model.ts';
 import type { Context } from './context.ts';
+import { schedulerState } from './scheduler-state.ts';
 import type { Health, HealthReport, HealthService } from './services.ts';
 
 /** Below this much free space a sync may fail at any time. */
@@ -21,7 +22,7 @@ export function createHealthService(context: Context): HealthService {
         status: overall(connectors, free_bytes),
         reasons,
         connectors,
-        scheduler: { enabled: false, detail: 'This version starts runs on request only.' },
+        scheduler: await schedulerState(context),
         runs: await context.runs.counts(),
         storage: {
           data_dir: context.settings.dataDir,
@@ -41,19 +42,18 @@ async function connectorStates(context: Context): Promise<readonly State[]> {
   const names = await context.connectors.names();
   const states: State[] = [];
   for (const name of names) {
-    const [last] = (await context.runs.list({ connector: name }, { limit: 1 })).items;
-    states.push({ name, ...healthOf(last) });
+    states.push({ name, ...healthOf(await context.runs.latest(name)) });
   }
   return states;
 }
 
-/** How a connector is, from its newest run. */
-export function healthOf(last: Run | undefined): {
+/** How a connector is, from its newest run that is not a skipped time. */
+export function healthOf(last: Run | null): {
   readonly health: Health;
   readonly reason?: string;
   readonly error?: NonNullable<Run['error']>;
 } {
-  if (last === undefined) return { health: 'unknown' };
+  if (last === null) return { health: 'unknown' };
   const error = last.error === undefined ? {} : { error: last.error };
   switch (last.status) {
     case 'succeeded':

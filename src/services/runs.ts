@@ -166,6 +166,8 @@ function aboutRejects({ connector, run_id, totals }: Run): readonly NextAction[]
 }
 
 function nextActions(run: Run): readonly NextAction[] {
+  // Nobody stopped it: what was in the way says what helps.
+  if (run.skipped) return run.error?.next_actions ?? [];
   switch (run.status) {
     case 'queued':
     case 'running':

@@ -56,6 +56,10 @@ export interface RunRow {
   readonly only_streams: string | null;
   readonly full_refresh: number;
   readonly due_at: number | null;
+  /** 1: its due time lay ahead when the clock was put back; the same time may come again. */
+  readonly before_set_back: number;
+  /** 1: a due time that no run came of; `error` says why. */
+  readonly skipped: number;
   readonly queued_at: number;
   readonly started_at: number | null;
   readonly finished_at: number | null;
@@ -89,6 +93,8 @@ export interface LeaseRow {
   readonly epoch: number;
   /** 0 when nobody holds it. */
   readonly expires_at: number;
+  /** What the clock said when its holder last did its duty; null for leases without one. */
+  readonly seen_at: number | null;
 }
 
 export interface AuditRow {
@@ -107,7 +113,10 @@ export interface ScheduleRow {
   readonly spec: string | null;
   /** The time of the schedule that comes next; null before it was planned. */
   readonly due_at: number | null;
-  /** When to act on it: `due_at` and the connector's share of the spread; 0 before it was planned. */
+  /**
+   * When to act on it: `due_at` and the connector's share of the spread. Before it was planned: from when on its times
+   * count, 0 for from when it is planned.
+   */
   readonly start_at: number;
 }
 

@@ -11,6 +11,7 @@ import { asStoreError } from './failure.ts';
 import { leaseStore } from './leases.ts';
 import { MIGRATIONS } from './migrations.ts';
 import { runStore } from './runs.ts';
+import { scheduleStore } from './schedules.ts';
 import { secretStore } from './secrets.ts';
 import type { Store } from './store.ts';
 
@@ -35,6 +36,7 @@ export async function openStore({ file, now, random }: StoreOptions): Promise<St
     runs: runStore(db, { now, random }),
     audit: auditStore(db, now),
     leases: leaseStore(db, now),
+    schedules: scheduleStore(db, { now, random }),
     problem: async () => {
       const found = String(sqlite.pragma('integrity_check(5)', { simple: true }));
       return found === 'ok' ? null : found;

@@ -5,6 +5,9 @@ import type { Database, RunRow } from './database.ts';
 /** Literals and not parameters: only so does SQLite see that this is the condition of the index of active runs. */
 export const isActive = sql<boolean>`status in ('queued', 'running')`;
 
+/** The same for the index of runs that are more than a skipped due time. */
+export const isReal = sql<boolean>`skipped = 0`;
+
 /** The run of a connector that is queued or running; there is at most one. */
 export async function activeRun(db: Kysely<Database>, connector: string): Promise<RunRow | undefined> {
   return db

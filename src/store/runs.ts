@@ -5,7 +5,7 @@ import { pageFetch, pageOf, pageStart } from '../core/paging.ts';
 import { assertConnector } from './connectors.ts';
 import type { Database, RunRow } from './database.ts';
 import { claimStore } from './run-claims.ts';
-import { activeRun, requestEnd } from './run-end.ts';
+import { activeRun, isReal, requestEnd } from './run-end.ts';
 import { holdStore, inProgress } from './run-hold.ts';
 import { runId, runIdFloor } from './run-id.ts';
 import { logStore } from './run-log.ts';
@@ -44,6 +44,18 @@ export function runStore(db: Kysely<Database>, { now, random }: RunStoreOptions)
         return runView(await rowOf(trx, id));
       }),
 
+    latest: async (connector) => {
+      const row = await db
+        .selectFrom('runs')
+        .selectAll()
+        .where('connector', '=', connector)
+        .where(isReal)
+        .orderBy('run_id', 'desc')
+        .limit(1)
+        .executeTakeFirst();
+      return row === undefined ? null : runView(row);
+    },
+
     get: async (id) => runView(await rowOf(db, id)),
 
     list: async (filter, page) => {
@@ -59,9 +71,9 @@ export function runStore(db: Kysely<Database>, { now, random }: RunStoreOptions)
 }
 
 /** The run that another process made for the same due time, if there is one. */
-async function scheduledRun(
+export async function scheduledRun(
   trx: Kysely<Database>,
-  { connector, dueAt }: RunRequest,
+  { connector, dueAt }: Pick<RunRequest, 'connector' | 'dueAt'>,
 ): Promise<RunRow | undefined> {
   if (!dueAt) return undefined;
   return trx
@@ -69,10 +81,12 @@ async function scheduledRun(
     .selectAll()
     .where('connector', '=', connector)
     .where('due_at', '=', dueAt.getTime())
+    .where('before_set_back', '=', 0)
     .executeTakeFirst();
 }
 
-function newRow(request: RunRequest, id: string, at: Date): RunRow {
+/** A run as it is queued. */
+export function newRow(request: RunRequest, id: string, at: Date): RunRow {
   return {
     run_id: id,
     connector: request.connector,
@@ -82,6 +96,8 @@ function newRow(request: RunRequest, id: string, at: Date): RunRow {
     only_streams: request.streams ? JSON.stringify(request.streams) : null,
     full_refresh: request.fullRefresh ? 1 : 0,
     due_at: request.dueAt?.getTime() ?? null,
+    before_set_back: 0,
+    skipped: 0,
     queued_at: at.getTime(),
     started_at: null,
     finished_at: null,

@@ -9,6 +9,7 @@ import type {
   StreamResult,
   Trigger,
 } from '../core/model.ts';
+import type { ScheduleStore } from './schedules.ts';
 
 /** Everything Millrace remembers about itself: `store.db`. Never rows of a source. */
 export interface Store extends AsyncDisposable {
@@ -17,6 +18,7 @@ export interface Store extends AsyncDisposable {
   readonly runs: RunStore;
   readonly audit: AuditStore;
   readonly leases: LeaseStore;
+  readonly schedules: ScheduleStore;
   /** What SQLite's own check finds wrong with the file; null when it is intact. Reads all of it. */
   problem(): Promise<string | null>;
   /** Bytes on disk, write-ahead log included. */
@@ -73,16 +75,27 @@ export interface SecretStore {
 export interface LeaseStore {
   /** Null while somebody else holds it. Atomic across processes. */
   acquire(name: string, holder: string, leaseMs: number): Promise<Lease | null>;
-  /** False when it is no longer ours. */
-  renew(lease: Lease, leaseMs: number): Promise<boolean>;
+  /** False when it is no longer ours. `seenAt` is kept with it, for whoever holds it next. */
+  renew(lease: Lease, leaseMs: number, seenAt?: Date): Promise<boolean>;
   /** Nothing happens when it is no longer ours. */
   release(lease: Lease): Promise<void>;
+  /** Who holds it now, if anybody, and what its last holder saw; null when nobody ever held it. */
+  look(name: string): Promise<LeaseView | null>;
+  /** Takes it from a holder that is known to be gone; false when it is not. */
+  free(name: string, isGone: (holder: string) => boolean): Promise<boolean>;
 }
 
 export interface Lease {
   readonly name: string;
   /** Grows with every holder. */
   readonly epoch: number;
+}
+
+export interface LeaseView {
+  /** Null while nobody does. */
+  readonly holder: string | null;
+  /** What the clock said when a holder last renewed it with `seenAt`. */
+  readonly seenAt: Date | null;
 }
 
 export interface RunRequest {
@@ -167,6 +180,8 @@ export interface RunStore {
   /** Queued: cancelled at once. Running: asked to stop. Ended: returned as it is. Throws `run_not_found`. */
   cancel(runId: string): Promise<Run>;
   get(runId: string): Promise<Run>;
+  /** The newest run of the connector that is not a skipped due time. */
+  latest(connector: string): Promise<Run | null>;
   list(filter: RunFilter, page: PageRequest): Promise<Page<Run>>;
   /** Adds a line to the run's log: scrubbed, cut to 2,000 characters; the newest 500 lines are kept. */
   log(runId: string, level: LogLine['level'], message: string): Promise<void>;
