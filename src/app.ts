@@ -7,9 +7,10 @@ import type { HostServices } from './connectors/connector.ts';
 import { createPoliteness } from './connectors/politeness.ts';
 import { openWarehouse } from './destinations/index.ts';
 import { createAlone } from './engine/alone.ts';
-import { type Chore, createChores } from './engine/chores.ts';
+import { createChores } from './engine/chores.ts';
 import { createDuty } from './engine/duty.ts';
 import { holderName } from './engine/holder.ts';
+import { createRetention } from './engine/retention.ts';
 import { createRunner } from './engine/runner.ts';
 import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
@@ -99,7 +100,11 @@ export async function openApp(options: AppOptions): Promise<App> {
   );
   const holder = holderName(Math.random);
   // What one process of all does now and then: entries of this list, and nothing else to wire.
-  const chores = createChores({ chores: [] satisfies Chore[], now, onFault });
+  const chores = createChores({
+    chores: [createRetention({ runs: store.runs, settings: config.runs, now })],
+    now,
+    onFault,
+  });
   opened.defer(() => chores.ended());
   const choresDuty = opened.use(
     createDuty({

@@ -54,6 +54,20 @@ const section = z.strictObject({
       timeoutMs: milliseconds(1_000, 604_800_000)
         .default(7_200_000)
         .describe('Longest duration of one attempt.'),
+      keepDays: z
+        .number()
+        .int()
+        .min(1)
+        .max(36_500)
+        .default(90)
+        .describe('Days that ended runs stay in the history.'),
+      keepRuns: z
+        .number()
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(10_000)
+        .describe('Most runs of a connector that stay in the history.'),
     })
     .prefault({}),
   scheduler: z
@@ -141,7 +155,7 @@ function holds(parse: (text: string) => unknown): (text: string, context: z.Refi
 }
 
 /** Options of the contract that nothing here uses yet. Accepted, they would seem to do something. */
-const NOT_YET = ['http', 'breaker', 'runs.keepDays'];
+const NOT_YET = ['http', 'breaker'];
 
 /** What the program was told: the file's section, with defaults, and the flags. */
 export interface Config extends Readonly<Omit<z.output<typeof section>, 'dataDir'>> {

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isRaw, parseExact } from '../../src/core/exact-json.ts';
 import { createRowMaker, type JsonRecord, type RowMaker } from '../../src/connectors/rest-api/infer.ts';
 import { type Kind, kindOf, normalTime, widen } from '../../src/connectors/rest-api/kinds.ts';
+import { isRaw, parseExact } from '../../src/core/exact-json.ts';
 import type { Value } from '../../src/core/types.ts';
 
 const kinds: readonly Kind[] = [
