@@ -43,6 +43,7 @@ export interface RejectsOptions {
   readonly now: () => Date;
 }
 
+/** The rejects of one stream, or of the table that is built aside for it; the `_millrace_*` tables must be current. */
 export function createRejects(db: Database, options: RejectsOptions): Rejects {
   const { key, building, now } = options;
   const own = [options.connector, options.stream, building ? 1 : 0] as const;
