@@ -26,24 +26,23 @@ export function dueTimes(
 ): DueTimes {
   const { dueAt, startAt } = waiting;
   const latest = newer(times.latestUpTo(now), dueAt);
-  const late = now.getTime() - startAt.getTime() > GRACE_MS;
-  if (!late) {
-    const log = `stands for the scheduled times since ${dueAt.toISOString()}`;
-    return { run: { dueAt: latest, ...(latest > dueAt ? { log } : {}) } };
-  }
+  if (now.getTime() - startAt.getTime() <= GRACE_MS) return { run: runFor(dueAt, latest) };
   if (catchUp === 'once') {
     const log = `makes up for the scheduled times since ${dueAt.toISOString()}, when no server was running`;
     return { run: { dueAt: latest, log } };
   }
   const isRecent = now.getTime() - latest.getTime() <= GRACE_MS;
-  if (!isRecent) return { missed: { dueAt: latest, error: missedTimes(waiting, latest, times) } };
-  const before = times.latestUpTo(new Date(now.getTime() - GRACE_MS - 1));
-  const newest = newer(before, dueAt);
-  if (newest >= latest) return { run: { dueAt: latest } };
+  const newest = isRecent ? newer(times.latestUpTo(new Date(now.getTime() - GRACE_MS - 1)), dueAt) : latest;
+  const after = times.nextAfter(newest);
   return {
-    run: { dueAt: latest },
     missed: { dueAt: newest, error: missedTimes(waiting, newest, times) },
+    ...(isRecent && after !== null && after <= latest ? { run: runFor(after, latest) } : {}),
   };
+}
+
+function runFor(oldest: Date, latest: Date): NonNullable<DueTimes['run']> {
+  const log = `stands for the scheduled times since ${oldest.toISOString()}`;
+  return { dueAt: latest, ...(latest > oldest ? { log } : {}) };
 }
 
 /** Times younger than this are made up for whatever the policy: a holder that died is replaced within it. */

@@ -94,6 +94,12 @@ export function claimStore(db: Kysely<Database>, now: () => Date): ClaimStore {
   };
 }
 
+/**
+ * A lease that ends further ahead is from before the clock was put back, and would be waited for until it gets there again.
+ * A holder that lives is not harmed more than by any other that takes over: its epoch is no longer the latest.
+ */
+const LEASE_MAX_MS = 600_000;
+
 /** The oldest run that may start now and whose connector nobody holds. */
 async function claimable(trx: Transaction<Database>, at: Date): Promise<RunRow | undefined> {
   return trx
@@ -105,7 +111,11 @@ async function claimable(trx: Transaction<Database>, at: Date): Promise<RunRow |
       or([eb('status', '=', 'running'), eb('retry_at', 'is', null), eb('retry_at', '<=', at.getTime())]),
     )
     .where(({ eb, or }) =>
-      or([eb('leases.expires_at', 'is', null), eb('leases.expires_at', '<=', at.getTime())]),
+      or([
+        eb('leases.expires_at', 'is', null),
+        eb('leases.expires_at', '<=', at.getTime()),
+        eb('leases.expires_at', '>', at.getTime() + LEASE_MAX_MS),
+      ]),
     )
     .orderBy('run_id')
     .limit(1)
