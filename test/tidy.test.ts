@@ -14,7 +14,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['services'],
   ['engine'],
   ['connectors', 'destinations', 'store', 'vault'],
-  ['config.ts', 'log.ts'],
+  ['config.ts', 'data-dir.ts', 'log.ts'],
   ['core'],
 ];
 

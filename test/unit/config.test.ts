@@ -2,8 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type ConfigSources, loadConfig, openDataDir } from '../../src/config.ts';
+import { type ConfigSources, loadConfig } from '../../src/config.ts';
 import { MillraceError } from '../../src/core/errors.ts';
+import { openDataDir } from '../../src/data-dir.ts';
 import { scratch } from './store-support.ts';
 
 const example = resolve(import.meta.dirname, '../../mcp.config.example.json');
@@ -262,7 +263,7 @@ describe('the data folder', () => {
 
 /** Root may write anywhere, so the question is asked as somebody else: null when all is well, else the error. */
 function openAsNobody(dir: string): { code: string; message: string; hint: string } | null {
-  const module = resolve(import.meta.dirname, '../../src/config.ts');
+  const module = resolve(import.meta.dirname, '../../src/data-dir.ts');
   const code = `
     import { openDataDir } from ${JSON.stringify(module)};
     if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534); }

@@ -4,7 +4,7 @@ import type { Database } from './driver.ts';
 import { contentIdentity, isKeyed, keyIdentity, rejectIdentity } from './reject-identity.ts';
 
 /** Different rejects kept for a stream. The oldest stay, because they have waited longest; further ones are only counted. */
-export const rejectsKept = 10_000;
+const rejectsKept = 10_000;
 
 /**
  * The rejects of a stream while it is written. One that is kept is the newest version of its row that was read: it goes
