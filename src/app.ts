@@ -2,14 +2,16 @@ import { randomBytes } from 'node:crypto';
 import { statfsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { type Config, loadConfig, openDataDir } from './config.ts';
+import { type Config, loadConfig } from './config.ts';
 import type { HostServices } from './connectors/connector.ts';
 import { createPoliteness } from './connectors/politeness.ts';
+import { openDataDir } from './data-dir.ts';
 import { openWarehouse } from './destinations/index.ts';
 import { createAlone } from './engine/alone.ts';
 import { createChores } from './engine/chores.ts';
 import { createDuty } from './engine/duty.ts';
 import { holderName } from './engine/holder.ts';
+import { createRetention } from './engine/retention.ts';
 import { createRunner } from './engine/runner.ts';
 import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
@@ -140,7 +142,10 @@ export async function openApp(options: AppOptions): Promise<App> {
   const services = createServices(context, verdicts);
   // What one process of all does now and then: entries of this list, and nothing else to wire.
   const chores = createChores({
-    chores: [...healthChores({ context, verdicts, config, random: Math.random, log })],
+    chores: [
+      createRetention({ runs: store.runs, settings: config.runs, now }),
+      ...healthChores({ context, verdicts, config, random: Math.random, log }),
+    ],
     now,
     onFault,
   });

@@ -14,8 +14,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['services'],
   ['engine'],
   ['connectors', 'destinations', 'store', 'vault'],
-  ['config.ts', 'log.ts'],
-  ['options.ts'],
+  ['config.ts', 'data-dir.ts', 'log.ts'],
   ['core'],
 ];
 
@@ -44,7 +43,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   saxes: ['src/connectors/rest-api/formats/'],
   standardwebhooks: ['src/engine/deliveries.ts'],
   undici: ['src/connectors/rest-api/http/'],
-  zod: ['src/core/', 'src/connectors/', 'src/services/', 'src/mcp/', 'src/config.ts', 'src/options.ts'],
+  zod: ['src/core/', 'src/connectors/', 'src/services/', 'src/mcp/', 'src/config.ts'],
 };
 
 /** stdout carries MCP frames or a command's answer: one file hands it to the SDK, the other writes answers. */

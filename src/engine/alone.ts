@@ -19,6 +19,7 @@ export interface AloneParts {
 const leaseMs = 10_000;
 const renewMs = 2_000;
 
+/** Work alone on a connector, as this process. */
 export function createAlone({ runs, leases, random }: AloneParts): Alone {
   const holder = holderName(random);
   return async (connector, work, signal) => {

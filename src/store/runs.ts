@@ -9,10 +9,12 @@ import { claimStore } from './run-claims.ts';
 import { activeRun, isReal, requestEnd } from './run-end.ts';
 import { bringForward, isWaitingFor } from './run-forward.ts';
 import { holdStore, inProgress } from './run-hold.ts';
-import { runId, runIdFloor } from './run-id.ts';
+import { runId } from './run-id.ts';
+import { matching } from './run-list.ts';
 import { logStore } from './run-log.ts';
+import { sweepStore } from './run-sweep.ts';
 import { runView } from './run-view.ts';
-import type { RunFilter, RunRequest, RunStore } from './store.ts';
+import type { RunRequest, RunStore } from './store.ts';
 
 /** The world the runs live in, as arguments. */
 export interface RunStoreOptions {
@@ -27,6 +29,7 @@ export function runStore(db: Kysely<Database>, { now, random, breaker }: RunStor
     ...claimStore(db, { now, breaker }),
     ...logStore(db, now),
     ...holdStore(db, now),
+    ...sweepStore(db),
 
     enqueue: (request) =>
       db.transaction().execute(async (trx) => {
@@ -119,23 +122,5 @@ async function rowOf(db: Kysely<Database>, id: string): Promise<RunRow> {
   throw new MillraceError('run_not_found', `There is no run "${id.slice(0, 60)}".`, {
     hint: '`list_runs` shows the runs there are, newest first.',
     nextActions: [{ tool: 'list_runs', arguments: {}, why: 'shows the ids that exist' }],
-  });
-}
-
-/** Newest first. `since` becomes a range of ids, which every index ends with. */
-function matching(db: Kysely<Database>, { connector, status, since }: RunFilter, before: string | null) {
-  let query = db.selectFrom('runs').selectAll().orderBy('run_id', 'desc');
-  if (connector !== undefined) query = query.where('connector', '=', connector);
-  if (status !== undefined) query = query.where('status', '=', status);
-  if (since !== undefined) query = query.where('run_id', '>=', runIdFloor(sinceDate(since)));
-  if (before !== null) query = query.where('run_id', '<', before);
-  return query;
-}
-
-function sinceDate(since: string): Date {
-  const at = new Date(since);
-  if (!Number.isNaN(at.getTime())) return at;
-  throw new MillraceError('invalid_config', '`since` is not a time.', {
-    hint: 'Give it as ISO 8601, e.g. "2026-11-02T08:00:00Z".',
   });
 }

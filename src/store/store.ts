@@ -132,6 +132,13 @@ export interface Claim {
   readonly recovered: boolean;
 }
 
+/** Which runs are old. */
+export interface SweepRules {
+  readonly olderThan: Date;
+  /** Of each connector so many are not, unless they are older than that. */
+  readonly keepRuns: number;
+}
+
 export interface Holding {
   readonly holder: string;
   readonly leaseMs: number;
@@ -201,6 +208,14 @@ export interface RunStore {
   log(runId: string, level: LogLine['level'], message: string): Promise<void>;
   /** Newest `limit` lines in order of time. */
   readLog(runId: string, limit: number): Promise<readonly LogLine[]>;
+  /**
+   * One small step of removing old runs: some of that connector's, begun with `''`. Returns the connector to go on with,
+   * null at the end. Of each connector the newest run and the newest that brought rows stay. Log lines go with their run.
+   */
+  sweep(
+    rules: SweepRules,
+    connector: string,
+  ): Promise<{ readonly connector: string | null; readonly removed: number }>;
   /**
    * When the next run may be claimed, for the runner's timer: a queued one when its time has come, a running one when
    * its lease ends (so that a run whose holder dies is found). Null when there is neither.

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { KeptReject, Run, StreamResult } from '../../src/core/model.ts';
-import { freshDatabaseOn, type ServerDatabase } from '../support/databases.ts';
 import {
   type MillraceProcess,
   startMillrace,
@@ -10,10 +10,12 @@ import {
   temporaryDirectory,
 } from '../support/millrace-process.ts';
 import { freshMysql, mysqlKinds, type TestMysql } from '../support/mysql.ts';
+import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
 import { createRng, testSeed } from '../support/rng.ts';
 
 /** Rows that stand aside: seen, landed after what kept them back was mended, and never over what is newer. */
 
+const kills = Number(process.env['MILLRACE_KILLS'] ?? 4);
 const directory = temporaryDirectory();
 let millrace: MillraceProcess;
 
@@ -172,43 +174,117 @@ describe.each(mysqlKinds)('%s: dates that no calendar has', (kind) => {
 });
 
 describe('postgresql: an index made by hand refuses rows', () => {
-  let database: ServerDatabase;
-  const people = 3_000;
+  const rows = 2_000;
+  let database: TestDatabase;
 
   beforeEach(async () => {
-    database = await freshDatabaseOn('postgresql');
+    database = await freshDatabase();
     await database.query('CREATE TABLE people (id int PRIMARY KEY, email text, at timestamptz NOT NULL)');
-    await database.query(
-      `INSERT INTO people SELECT n, 'one@example.com', now() FROM generate_series(1, ${people}) n`,
-    );
+    await database.query("INSERT INTO people VALUES (1, 'one@example.com', now() - interval '1 day')");
     return () => database.drop();
   });
 
-  /** Lands one row, refuses all others. */
-  const refuse = async (connector: string): Promise<void> => {
+  /** The first person lands, all others are refused: they have the same address. */
+  const refuse = async (connector: string): Promise<string> => {
     await millrace.must('register_connector', {
       name: connector,
       type: 'postgresql',
       config: database.config,
       streams: [{ name: 'people', table: 'public.people', cursor: 'at' }],
     });
-    await database.query("UPDATE people SET at = at - interval '1 day' WHERE id = 1");
-    await millrace.must('update_connector', {
-      connector,
-      streams: [{ name: 'people', table: 'public.people', cursor: 'at', where: 'id = 1' }],
-    });
     await syncToEnd(millrace, { connector });
-    warehouse((db) => db.exec(`CREATE UNIQUE INDEX ${connector}_email ON ${connector}__people (email)`));
-    await millrace.must('update_connector', {
-      connector,
-      streams: [{ name: 'people', table: 'public.people', cursor: 'at', where: 'id > 0' }],
-    });
+    const index = `${connector}_one_address`;
+    warehouse((db) => db.exec(`CREATE UNIQUE INDEX ${index} ON ${connector}__people (email)`));
+    await database.query(
+      `INSERT INTO people SELECT n, 'one@example.com', now() FROM generate_series(2, ${rows}) n`,
+    );
+    const run = await syncToEnd(millrace, { connector });
+    expect(run).toMatchObject({ status: 'succeeded', totals: { rejects: rows - 1 } });
+    return index;
   };
 
-  test('placeholder', async () => {
-    await refuse('pg_a');
-    console.log(JSON.stringify(await syncToEnd(millrace, { connector: 'pg_a' })));
-    void createRng;
-    void testSeed;
+  test('pages through them, and lands them when it is gone', async () => {
+    const index = await refuse('pages');
+    const seen: number[] = [];
+    let cursor: string | undefined;
+    for (let page = 0; page < 3; page += 1) {
+      const found = await rejectsOf('pages', { limit: 30, ...(cursor === undefined ? {} : { cursor }) });
+      seen.push(...found.rejects.map(({ row }) => (JSON.parse(row) as { id: number }).id));
+      cursor = found.next_cursor;
+    }
+    expect(seen).toEqual(seen.map((_, at) => at + 2));
+    expect(seen.length).toBeGreaterThan(3);
+    expect(await replay('pages', 'people')).toMatchObject({ replayed: 0, still_rejected: rows - 1 });
+    warehouse((db) => db.exec(`DROP INDEX ${index}`));
+    expect(await replay('pages', 'people')).toEqual({ replayed: rows - 1, still_rejected: 0 });
+    expect(landed('SELECT count(*) AS n, count(DISTINCT id) AS ids FROM pages__people')).toEqual([
+      { n: rows, ids: rows },
+    ]);
   });
+
+  test('of a stream that is not there, or is defined otherwise by now, says what to do', async () => {
+    await refuse('otherwise');
+    expect(
+      await millrace.fails('replay_rejects', { connector: 'otherwise', stream: 'peeple' }),
+    ).toMatchObject({
+      code: 'invalid_config',
+      hint: expect.stringContaining('people'),
+    });
+    expect((await millrace.fails('list_rejects', { connector: 'otherwise', stream: 'peeple' })).code).toBe(
+      'invalid_config',
+    );
+    await millrace.must('update_connector', {
+      connector: 'otherwise',
+      streams: [{ name: 'people', table: 'public.people', cursor: 'at', where: 'id < 10' }],
+    });
+    const error = await millrace.fails('replay_rejects', { connector: 'otherwise', stream: 'people' });
+    expect(error).toMatchObject({ code: 'invalid_config', next_actions: [{ tool: 'sync_connector' }] });
+    warehouse((db) => db.exec('DROP INDEX otherwise_one_address'));
+    const action = error.next_actions?.[0];
+    await syncToEnd(millrace, action?.arguments ?? {});
+    expect(await rejectsOf('otherwise')).toMatchObject({ rejects: [] });
+    expect(landed('SELECT count(*) AS n FROM otherwise__people')).toEqual([{ n: 9 }]);
+  });
+
+  test(`SIGKILL around a replay, ${kills} times: no row is lost, and none is here twice`, async () => {
+    const index = await refuse('killed');
+    warehouse((db) => db.exec(`DROP INDEX ${index}`));
+    const rng = createRng(testSeed());
+    let hit = 0;
+    for (let kill = 0; kill < kills; kill += 1) {
+      const victim = await startMillrace({ dataDir: directory.dataDir });
+      const answer = victim.call('replay_rejects', { connector: 'killed', stream: 'people' }).then(
+        ({ isError }) => !isError,
+        () => false,
+      );
+      await sleep(rng.int(0, 400));
+      await victim.kill();
+      if (!(await answer)) hit += 1;
+      const [left] = landed(
+        `SELECT (SELECT count(*) FROM killed__people) AS landed, (SELECT count(DISTINCT id) FROM killed__people) AS ids,
+           (SELECT count(*) FROM _millrace_rejects WHERE connector = 'killed') AS rejects`,
+      ) as { landed: number; ids: number; rejects: number }[];
+      expect(left?.landed, `seed ${rng.seed}`).toBe(left?.ids);
+      expect((left?.landed ?? 0) + (left?.rejects ?? 0), `seed ${rng.seed}`).toBe(rows);
+      // Again from the beginning: as rejects, with the row of the first person alone in the table.
+      if (left?.rejects === 0 && kill + 1 < kills) await startOver();
+    }
+    expect(hit).toBeGreaterThan(0);
+    // The dead one's hold on the connector is nobody's: the next replay need not wait for it.
+    expect(await replay('killed', 'people')).toMatchObject({ still_rejected: 0 });
+    const after = await syncToEnd(millrace, { connector: 'killed' });
+    expect((after.streams[0]?.warnings ?? []).join()).not.toMatch(/full_refresh|older/);
+    expect(landed('SELECT count(*) AS n FROM killed__people')).toEqual([{ n: rows }]);
+  });
+
+  const startOver = async (): Promise<void> => {
+    warehouse((db) => {
+      db.exec('DELETE FROM killed__people WHERE id > 1');
+      db.exec("UPDATE _millrace_cursors SET row_count = 1 WHERE connector = 'killed'");
+      db.exec('CREATE UNIQUE INDEX killed_one_address ON killed__people (email)');
+    });
+    await database.query('UPDATE people SET at = now() WHERE id > 1');
+    await syncToEnd(millrace, { connector: 'killed' });
+    warehouse((db) => db.exec('DROP INDEX killed_one_address'));
+  };
 });

@@ -5,6 +5,7 @@ import { lost } from './open-stream.ts';
 /** One transaction that only the holder of the stream's newest epoch may make; throws `run_lost` and does nothing for others. */
 export type Fence = <T>(work: () => T) => T;
 
+/** The fence of one stream for one epoch. */
 export function createFence(
   { db, file }: { readonly db: Database; readonly file: string },
   { connector, stream, epoch }: Pick<WriterRequest, 'connector' | 'stream' | 'epoch'>,

@@ -26,6 +26,7 @@ export function isKeyed(identity: string): boolean {
   return identity.startsWith('k');
 }
 
+/** The identity of a reject whose row has no key, of its reason and row. */
 export function contentIdentity(text: string): string {
   return `h${sha256(text)}`;
 }

@@ -4,7 +4,7 @@ import type { Database } from './driver.ts';
 import { contentIdentity, isKeyed, keyIdentity, rejectIdentity } from './reject-identity.ts';
 
 /** Different rejects kept for a stream. The oldest stay, because they have waited longest; further ones are only counted. */
-export const rejectsKept = 10_000;
+const rejectsKept = 10_000;
 
 /**
  * The rejects of a stream while it is written. One that is kept is the newest version of its row that was read: it goes
@@ -43,6 +43,7 @@ export interface RejectsOptions {
   readonly now: () => Date;
 }
 
+/** The rejects of one stream, or of the table that is built aside for it; the `_millrace_*` tables must be current. */
 export function createRejects(db: Database, options: RejectsOptions): Rejects {
   const { key, building, now } = options;
   const own = [options.connector, options.stream, building ? 1 : 0] as const;
