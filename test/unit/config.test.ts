@@ -57,6 +57,14 @@ describe('loading', () => {
     expect(loadConfig(linux)).toEqual({
       dataDir: '/home/me/.local/share/millrace',
       runs: { concurrent: 2, attempts: 3, backoffMs: [1_000, 60_000], timeoutMs: 7_200_000 },
+      scheduler: {
+        enabled: true,
+        timezone: 'UTC',
+        healthCheck: '*/15 * * * *',
+        catchUp: 'once',
+        overlap: 'skip',
+        spreadMs: 10_000,
+      },
       network: { allow: [], allowPrivateHttp: [] },
       secrets: { env: ['MILLRACE_*'], files: [], literals: 'accept' },
       query: { timeoutMs: 10_000, maxRows: 1_000, maxBytes: 25_000 },
@@ -135,18 +143,24 @@ describe('bad input', () => {
     expect(error.hint).toContain(near);
   });
 
-  test.each(['http', 'breaker', 'scheduler', 'runs.keepDays'])(
-    '%s is not served yet, and says so',
-    (option) => {
-      const [first = '', second] = option.split('.');
-      const error = loading({ millrace: { [first]: second === undefined ? {} : { [second]: 1 } } });
-      expect(error).toMatchObject({
-        code: 'invalid_config',
-        message: expect.stringContaining(`millrace.${option} is not served`),
-      });
-      expect(error.hint).toContain(`Remove "${second ?? first}"`);
-    },
-  );
+  test.each([
+    [{ timezone: 'Europe/Berln' }, 'timezone', 'Did you mean "Europe/Berlin"'],
+    [{ healthCheck: 'often' }, 'healthCheck', 'five or six fields'],
+  ])('scheduler %j: says what is wrong with it', (scheduler, option, said) => {
+    const { message } = loading({ millrace: { scheduler } });
+    expect(message).toContain(`millrace.scheduler.${option} does not hold`);
+    expect(message).toContain(said);
+  });
+
+  test.each(['http', 'breaker', 'runs.keepDays'])('%s is not served yet, and says so', (option) => {
+    const [first = '', second] = option.split('.');
+    const error = loading({ millrace: { [first]: second === undefined ? {} : { [second]: 1 } } });
+    expect(error).toMatchObject({
+      code: 'invalid_config',
+      message: expect.stringContaining(`millrace.${option} is not served`),
+    });
+    expect(error.hint).toContain(`Remove "${second ?? first}"`);
+  });
 
   test.each([
     [{ runs: { concurrent: 0 } }, 'millrace.runs.concurrent'],
