@@ -98,9 +98,9 @@ export const restExpectations: Expectations = {
     { stream: { path: '/poeple' }, code: 'not_found_at_source', hint: /path of the stream/ },
     { stream: { path: '/people', deletes: 'detect' }, code: 'invalid_config', hint: /replace/ },
     {
-      stream: { path: '/people', rest: { records: 'rows' } },
-      code: 'response_invalid',
-      hint: /rest\.records/,
+      stream: { path: '/people', rest: { pagination: { type: 'auto' }, records: 'data[' } },
+      code: 'invalid_config',
+      hint: /JMESPath/,
     },
     {
       stream: { path: '/holes', cursor: 'at', primary_key: ['k'], rest: { records: 'data' } },

@@ -11,10 +11,13 @@ export interface ApiTable {
   drop(column: string): void;
   rename(column: string, to: string): void;
   retype(column: string, to: ColumnKind): void;
-  /** Records as JSON texts, and what asks for those behind them; null at the end. */
   page(asked: PageAsked): {
+    /** Records as JSON texts. */
     readonly texts: readonly string[];
-    readonly next: { readonly token: string; readonly seen: number } | null;
+    /** What asks for those behind them; null at the end. */
+    readonly next: string | null;
+    /** Where in the whole order the last of them stands. */
+    readonly seen: number;
   };
   schema(): object;
   readonly rows: readonly (readonly Value[])[];
@@ -131,12 +134,11 @@ class Table implements ApiTable {
     const entries = order.slice(from, from + limit);
     const last = entries.at(-1);
     const names = this.#columns.map(({ name }) => JSON.stringify(name));
+    const seen = from + entries.length;
     return {
       texts: entries.map(({ values }) => this.#text(values, names)),
-      next:
-        last === undefined || from + entries.length >= order.length
-          ? null
-          : { token: this.#token(this.#place(last, by)), seen: from + entries.length },
+      next: last === undefined || seen >= order.length ? null : this.#token(this.#place(last, by)),
+      seen,
     };
   }
 

@@ -99,21 +99,23 @@ async function openDoor(
 
 function answer(api: TablesApi, request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? '/', 'http://localhost');
-  if (url.pathname === '/openapi.json') return send(response, 200, JSON.stringify(documentOf(api.tables)));
   const name = decodeURIComponent(url.pathname.slice(1));
   const table = api.tables.get(name);
-  if (table === undefined) return send(response, 404, '{"error":"no such list"}');
-  if (api.silent.has(name)) return;
-  const asked = url.searchParams;
-  const { texts, next } = table.page({
+  if (name === 'openapi.json') send(response, 200, JSON.stringify(documentOf(api.tables)));
+  else if (table === undefined) send(response, 404, '{"error":"no such list"}');
+  else if (!api.silent.has(name))
+    send(response, 200, pageOf(table, url.searchParams, api.broken.get(name) ?? Number.POSITIVE_INFINITY));
+}
+
+function pageOf(table: ApiTable, asked: URLSearchParams, broken: number): string {
+  const { texts, next, seen } = table.page({
     by: asked.get('by'),
     since: asked.get('since'),
     after: asked.get('page'),
     limit: pageMax,
   });
-  const breaks = next === null || Number(next.seen) > (api.broken.get(name) ?? Number.POSITIVE_INFINITY);
-  const data = breaks && api.broken.has(name) ? `${texts[0]},{"id":` : texts.join(',');
-  send(response, 200, `{"data":[${data}],"next":${JSON.stringify(next?.token ?? null)}}`);
+  const data = seen > broken ? `${texts[0]},{"id":` : texts.join(',');
+  return `{"data":[${data}],"next":${JSON.stringify(next)}}`;
 }
 
 function send(response: ServerResponse, status: number, body: string): void {
