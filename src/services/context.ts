@@ -77,7 +77,7 @@ export async function ask<Q extends Question>(
   const timer = setTimeout(() => late.abort(tookTooLong(connector.name, timeoutMs)), timeoutMs);
   try {
     const answer = await context.threads.run(
-      { kind: 'probe', source, question },
+      { kind: 'probe', source, question, withinMs: timeoutMs },
       {},
       AbortSignal.any([signal, late.signal]),
     );

@@ -12,7 +12,7 @@ export const restExpectations: Expectations = {
     'null cursors': 'what has no value is not newer than one: the API decides, and this one leaves it out',
     decimals: 'JSON has none; this API writes them as texts',
   },
-  questions: 0,
+  questions: 75,
   guard: "pages follow the API's own positions; mark at least 60 s before the reading began",
   check: {
     version: null,
@@ -100,7 +100,7 @@ export const restExpectations: Expectations = {
     {
       stream: { path: '/people', rest: { pagination: { type: 'auto' }, records: 'data[' } },
       code: 'invalid_config',
-      hint: /JMESPath/,
+      hint: /data\.items/,
     },
     {
       stream: { path: '/holes', cursor: 'at', primary_key: ['k'], rest: { records: 'data' } },

@@ -39,6 +39,8 @@ interface Entry {
   values: Value[];
   /** Tells equal records apart. */
   readonly serial: number;
+  /** As it is answered; null since it changed. */
+  text: string | null;
 }
 
 interface Column {
@@ -73,15 +75,16 @@ class Table implements ApiTable {
   }
 
   insert(rows: readonly (readonly Value[])[]): void {
-    for (const row of rows) this.#entries.push({ values: [...row], serial: ++this.#serial });
+    for (const row of rows) this.#entries.push({ values: [...row], serial: ++this.#serial, text: null });
     this.#orders.clear();
   }
 
   update(set: Readonly<Record<string, Value>>, keys: readonly Value[], by: string): void {
     const among = this.#among(keys, by);
-    for (const entry of this.#entries.filter(among))
-      for (const [column, value] of Object.entries(set)) entry.values[this.#at(column)] = value;
-    this.#orders.clear();
+    const changed = this.#entries.filter(among);
+    for (const { values } of changed)
+      for (const [column, value] of Object.entries(set)) values[this.#at(column)] = value;
+    this.#changed(changed);
   }
 
   remove(keys: readonly Value[], by: string): void {
@@ -98,26 +101,27 @@ class Table implements ApiTable {
   add(name: string, kind: ColumnKind, value: Value): void {
     this.#columns.push({ name, kind });
     for (const { values } of this.#entries) values.push(value);
+    this.#changed();
   }
 
   drop(column: string): void {
     const at = this.#at(column);
     this.#columns.splice(at, 1);
     for (const { values } of this.#entries) values.splice(at, 1);
-    this.#orders.clear();
+    this.#changed();
   }
 
   rename(column: string, to: string): void {
     const renamed = this.#columns[this.#at(column)];
     if (renamed !== undefined) renamed.name = to;
-    this.#orders.clear();
+    this.#changed();
   }
 
   retype(column: string, to: ColumnKind): void {
     const at = this.#at(column);
     this.#columns[at] = { name: column, kind: to };
     for (const entry of this.#entries) entry.values[at] = converted(entry.values[at] ?? null, to);
-    this.#orders.clear();
+    this.#changed();
   }
 
   page({ by, since, after, limit }: PageAsked): ReturnType<ApiTable['page']> {
@@ -136,7 +140,10 @@ class Table implements ApiTable {
     const names = this.#columns.map(({ name }) => JSON.stringify(name));
     const seen = from + entries.length;
     return {
-      texts: entries.map(({ values }) => this.#text(values, names)),
+      texts: entries.map((entry) => {
+        entry.text ??= this.#text(entry.values, names);
+        return entry.text;
+      }),
       next: last === undefined || seen >= order.length ? null : this.#token(this.#place(last, by)),
       seen,
     };
@@ -145,6 +152,11 @@ class Table implements ApiTable {
   schema(): object {
     const properties = this.#columns.map(({ name, kind }) => [name, schemas[kind]]);
     return { type: 'object', properties: Object.fromEntries(properties) };
+  }
+
+  #changed(entries: readonly Entry[] = this.#entries): void {
+    for (const entry of entries) entry.text = null;
+    this.#orders.clear();
   }
 
   #at(column: string): number {
