@@ -170,10 +170,7 @@ async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof 
   }
 }
 
-async function openSource(
-  spec: SourceSpec,
-  more: Pick<OpenOptions, 'answerWithinMs'> = {},
-): Promise<Source> {
+async function openSource(spec: SourceSpec, more: Pick<OpenOptions, 'answerWithinMs'> = {}): Promise<Source> {
   const type = findConnectorType(spec.type);
   const config = validate(type.config, spec.config, `The ${spec.type} config`);
   return await type.open(config, {
