@@ -57,6 +57,8 @@ export interface OpenOptions {
   readonly streams?: readonly Stream[];
   /** The same rules as they were written, for who judges each address itself (HTTP). Absent: the strictest. */
   readonly network?: NetworkRules;
+  /** So long somebody waits for an answer: what a source asks to wait beyond that is said and not done. Absent: a run, which waits. */
+  readonly answerWithinMs?: number;
   /** What lives in the program and not in this job: absent where nothing outlives it, as in a test of one source. */
   readonly host?: HostServices;
 }
@@ -84,6 +86,8 @@ export interface TurnLimits {
   readonly requestsPerSecond?: number;
   /** Requests under way at one time. */
   readonly concurrency: number;
+  /** Throws `rate_limited` where a server has asked for a longer rest than this. Absent: however long. */
+  readonly withinMs?: number;
 }
 
 /** Ends a turn. With `pauseMs` nobody gets a turn at that host before then: the server has asked for it. */

@@ -58,6 +58,8 @@ export interface ProbeJob {
   readonly kind: 'probe';
   readonly source: SourceSpec;
   readonly question: Question;
+  /** So long somebody waits for the answer. */
+  readonly withinMs: number;
 }
 
 export type Job = SyncJob | ReplayJob | ProbeJob;

@@ -182,7 +182,7 @@ function sentence(result: StreamResult): string {
 }
 
 async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof Answers]> {
-  await using source = await openSource(job.source);
+  await using source = await openSource(job.source, { answerWithinMs: job.withinMs });
   const { question } = job;
   switch (question.ask) {
     case 'check':
@@ -202,13 +202,14 @@ async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof 
   }
 }
 
-async function openSource(spec: SourceSpec): Promise<Source> {
+async function openSource(spec: SourceSpec, more: Pick<OpenOptions, 'answerWithinMs'> = {}): Promise<Source> {
   const type = findConnectorType(spec.type);
   const config = validate(type.config, spec.config, `The ${spec.type} config`);
   return await type.open(config, {
     streams: spec.declared,
     assertHost: createHostRules(spec.network.allow),
     network: spec.network,
+    ...more,
     ...(host === undefined ? {} : { host }),
   } satisfies OpenOptions);
 }

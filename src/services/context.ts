@@ -107,7 +107,7 @@ export async function ask<Q extends Question>(
 ): Promise<Answers[Q['ask']]> {
   const source = await sourceSpec(context, connector);
   const answer = await withinTime(connector.name, { signal, timeoutMs }, (inTime) =>
-    context.threads.run({ kind: 'probe', source, question }, {}, inTime),
+    context.threads.run({ kind: 'probe', source, question, withinMs: timeoutMs }, {}, inTime),
   );
   return answer as Answers[Q['ask']];
 }

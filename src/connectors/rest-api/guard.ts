@@ -15,7 +15,7 @@ export function guardText(stream: ResolvedStream, plan: StreamPlan, kind: MarkKi
           ? 'mark at the highest value, as the API sorts by it'
           : 'mark at the highest value of the reading before',
     );
-    if (plan.lookback !== null) parts.push(`look-back ${shownLookback(plan.lookback)}`);
+    if (plan.lookback !== null) parts.push(`look-back of ${shownLookback(plan.lookback)}`);
   }
   return parts.filter((part) => part !== '').join('; ');
 }

@@ -69,7 +69,9 @@ class RestReading implements Reading {
   constructor(options: ReadOptions) {
     const { stream, plan, from } = options;
     this.#options = options;
-    this.#of = JSON.stringify([stream.cursor, plan.cursorParam]);
+    // Rows that were merged by another key may have been taken for one.
+    const by = stream.mode === 'merge' ? stream.primaryKey : [];
+    this.#of = JSON.stringify([stream.cursor, plan.cursorParam, ...by]);
     this.#paged = JSON.stringify([plan.path, plan.pagination, plan.parent?.stream ?? null]);
     const { position: usable, warnings } = usablePosition(stream, this.#of, from);
     this.warnings = warnings;

@@ -36,6 +36,7 @@ export function openRest(config: RestConfig, options: OpenOptions): Source {
       network: options.network ?? { allow: [], allowPrivateHttp: [] },
       proxy: settings.proxy,
       ca: settings.ca,
+      answerBy: options.answerWithinMs === undefined ? undefined : performance.now() + options.answerWithinMs,
     },
     options.host ?? createLoneHost(),
   );
