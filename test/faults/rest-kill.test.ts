@@ -22,7 +22,7 @@ import { createRng, type Rng, testSeed } from '../support/rng.ts';
  */
 
 const ROWS = 300;
-const KILLS = Number(process.env['MILLRACE_KILLS'] ?? 12);
+const KILLS = Number(process.env['MILLRACE_KILLS'] ?? 10);
 /** Most kills hit a run; a harness whose kills do not is broken. */
 const TRIES_A_KILL = 2;
 /** From the answer that a kill waits for to the kill: as long as a few pages take. */
@@ -111,18 +111,19 @@ interface Shop extends AsyncDisposable {
 
 async function openShop(story: Story, rng: Rng): Promise<Shop> {
   const list = await serveMovingList(ROWS, rng.fork('writer'));
-  return {
+  const shop: Shop = {
     story,
     list,
     rng,
     directory: temporaryDirectory(),
     millrace: undefined,
     async [Symbol.asyncDispose]() {
-      await this.millrace?.kill();
-      this.directory[Symbol.dispose]();
+      await shop.millrace?.kill();
+      shop.directory[Symbol.dispose]();
       await list[Symbol.asyncDispose]();
     },
   };
+  return shop;
 }
 
 function optionsOf({ story: { without }, directory }: Shop): StartOptions {
