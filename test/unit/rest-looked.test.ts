@@ -51,7 +51,7 @@ test.each([
 
 test('not when it is old', () => {
   const looked = keepLooked(here, page(), bytes);
-  vi.advanceTimersByTime(10_001);
+  vi.advanceTimersByTime(30_001);
   expect(looked?.take(here)).toBeNull();
 });
 

@@ -9,7 +9,7 @@ export interface LookedPage {
 }
 
 /** A reading follows its look at once. Where it does not, the address of the next page may have expired by then. */
-const keepMs = 10_000;
+const keepMs = 30_000;
 
 /**
  * Keeps a page that is here as a whole, is no larger than one that waits for its turn in a reading, and was answered with
