@@ -18,9 +18,7 @@ export interface MovingList extends AsyncDisposable {
   churn(): void;
   /** Counts requests anew: a life begins. */
   begin(): void;
-  /** Requests answered since `begin`. */
-  answered(): number;
-  /** Those of them that are no stream's first: a look at a stream is not counted as a reading. */
+  /** Requests answered since `begin` that are no stream's first: a look at a stream is not counted as a reading. */
   pages(): number;
   /** Resolves when so many requests have been answered since `begin`. */
   untilAnswered(requests: number): Promise<void>;
@@ -71,7 +69,7 @@ export function listStreams(way: Way): readonly Stream[] {
 export async function serveMovingList(rows: number, rng: Rng): Promise<MovingList> {
   const writer = createWriter(rows, rng);
   const api = await serveList(writer.things(), PAGE * 4);
-  const answered = new Map<string, number>();
+  let answered = new Map<string, number>();
   const total = (): number => [...answered.values()].reduce((sum, count) => sum + count, 0);
   const waiting = new Set<{ readonly requests: number; readonly settle: () => void }>();
 
@@ -80,8 +78,10 @@ export async function serveMovingList(rows: number, rng: Rng): Promise<MovingLis
     api.things = writer.things();
     response.setHeader('date', new Date(writer.pass()).toUTCString());
     const name = new URL(request.url ?? '/', api.url).searchParams.get('list') ?? '';
+    // What a process that was killed had asked for is none of the next one's.
+    const life = answered;
     response.on('finish', () => {
-      answered.set(name, (answered.get(name) ?? 0) + 1);
+      life.set(name, (life.get(name) ?? 0) + 1);
       for (const one of waiting) if (total() >= one.requests) one.settle();
     });
     return undefined;
@@ -91,10 +91,9 @@ export async function serveMovingList(rows: number, rng: Rng): Promise<MovingLis
     restless: false,
     churn: writer.churn,
     begin() {
-      answered.clear();
+      answered = new Map();
       waiting.clear();
     },
-    answered: total,
     pages: () => total() - answered.size,
     untilAnswered: (requests) =>
       new Promise((settle) => {
@@ -133,7 +132,7 @@ function createWriter(rows: number, rng: Rng): Writer {
       if (!things.has(id) && !gone.has(id)) return id;
     }
   };
-  for (let n = 1; n <= rows; n += 1) put(n * 1_000, draw(), clock + n * 250);
+  for (let n = 1; n <= rows; n += 1) put(n * 1_000, draw(), clock + Math.floor(n / 4) * 1_000);
   clock += rows * 250 + 600_000;
 
   return {
