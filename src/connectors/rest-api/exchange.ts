@@ -45,7 +45,8 @@ export interface ExchangeOptions {
   readonly holdBytes?: number;
 }
 
-const holdBytesUsual = 1024 * 1024;
+/** What waits for its turn is held up to here. */
+export const holdBytesUsual = 1024 * 1024;
 
 /** Sends a request and waits until its answer is here, or is larger than what is held. */
 export async function openPage(
