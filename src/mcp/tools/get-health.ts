@@ -6,7 +6,7 @@ export const getHealth = defineTool({
   name: 'get_health',
   title: 'Get health',
   description:
-    'Says whether everything works, and if not why and what to do: the worst connectors, scheduler, runs, disk. Answers at once.',
+    'Says whether everything works, and if not why and what to do: connectors, scheduler, runs, disk. Answers at once.',
   input: z.strictObject({}),
   output: z.object({
     status: z.enum(['healthy', 'degraded', 'failing']),
