@@ -6,12 +6,11 @@ export const getHealth = defineTool({
   name: 'get_health',
   title: 'Get health',
   description:
-    'Says whether everything works, and if not why and what to do: connectors, the worst first, scheduler, runs by status, disk. Asks no source and answers at once.',
+    'Says whether everything works, and if not why and what to do: connectors, scheduler, runs, disk. Answers at once.',
   input: z.strictObject({}),
   output: z.object({
     status: z.enum(['healthy', 'degraded', 'failing']),
     reasons: z.array(z.string()),
-    by_health: z.record(z.string(), z.number()),
     connectors: z.array(
       z.object({
         name: z.string(),
