@@ -22,6 +22,7 @@ function page(more: Partial<OpenPage> = {}): OpenPage {
     missing: false,
     complete: true,
     at: 1,
+    skewMs: null,
     close: () => undefined,
     ...more,
   };
