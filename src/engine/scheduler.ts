@@ -31,6 +31,8 @@ export interface SchedulerParts {
   readonly onFault: (detail: string) => void;
 }
 
+/** Schedules kept read: most connectors share a few. */
+const PARSED_MAX = 200;
 /** Entries read at once. */
 const ENTRIES = 25;
 /** Ten thousand connectors are planned in slices: between them everybody else has the thread and the store. */
@@ -46,6 +48,15 @@ const NEVER = new Date(8_640_000_000_000_000);
 /** A scheduler over the store's timetable; all that it knows between two turns is there. */
 export function createScheduler(parts: SchedulerParts): Scheduler {
   const { schedules, settings, now } = parts;
+  const parsed = new Map<string, CronTimes>();
+
+  const timesOf = (schedule: string, timezone: string): CronTimes => {
+    const spec = specOf(schedule, timezone);
+    const times = parsed.get(spec) ?? parseCron(schedule, timezone);
+    if (parsed.size >= PARSED_MAX) parsed.clear();
+    parsed.set(spec, times);
+    return times;
+  };
 
   const decide = (entry: ScheduleEntry): Step => {
     const timezone = entry.timezone ?? settings.timezone;
@@ -55,7 +66,7 @@ export function createScheduler(parts: SchedulerParts): Scheduler {
         ? ({ kind: 'skip' } as const)
         : ({ kind: 'queue', again: new Date(now().getTime() + againMs) } as const);
     try {
-      const times = parseCron(entry.schedule, timezone);
+      const times = timesOf(entry.schedule, timezone);
       const at = now();
       const { dueAt } = entry;
       if (dueAt === null || entry.spec !== spec) {

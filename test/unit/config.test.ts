@@ -153,6 +153,15 @@ describe('bad input', () => {
     expect(error.hint).toContain(near);
   });
 
+  test.each([
+    [{ timezone: 'Europe/Berln' }, 'timezone', 'Did you mean "Europe/Berlin"'],
+    [{ healthCheck: 'often' }, 'healthCheck', 'five or six fields'],
+  ])('scheduler %j: says what is wrong with it', (scheduler, option, said) => {
+    const { message } = loading({ millrace: { scheduler } });
+    expect(message).toContain(`millrace.scheduler.${option} does not hold`);
+    expect(message).toContain(said);
+  });
+
   test.each(['http', 'breaker'])('%s is not served yet, and says so', (option) => {
     const [first = '', second] = option.split('.');
     const error = loading({ millrace: { [first]: second === undefined ? {} : { [second]: 1 } } });
