@@ -1,6 +1,6 @@
 import { isRaw, parseExact } from './exact-json.ts';
 import type { Reject } from './model.ts';
-import type { Column, Value } from './types.ts';
+import type { Column, LogicalType, Value } from './types.ts';
 
 /**
  * A row that cannot be stored, with the reason: as JSON text, for people to look at and for replaying, bytes as `\x…`, big
@@ -52,15 +52,17 @@ export function keptRow(text: string): ReadonlyMap<string, unknown> | null {
 export function keptValues(row: ReadonlyMap<string, unknown>, columns: readonly Column[]): Value[] {
   return columns.map(({ name, type }) => {
     const value = row.get(name) ?? null;
-    if (isRaw(value)) return type === 'integer' ? integerOf(value.rawJSON) : value.rawJSON;
+    if (isRaw(value)) return numberOf(value.rawJSON, type);
     if (typeof value === 'string' && type === 'bytes' && value.startsWith('\\x'))
       return Buffer.from(value.slice(2), 'hex');
     return value as Value;
   });
 }
 
-function integerOf(text: string): Value {
-  return /^-?\d+$/.test(text) ? BigInt(text) : text;
+/** A number that may be more than a double holds. */
+function numberOf(text: string, type: LogicalType): Value {
+  if (type === 'float') return Number(text);
+  return type === 'integer' && /^-?\d+$/.test(text) ? BigInt(text) : text;
 }
 
 /** The key of a kept row as `keyText` writes it; null when a column of it is NULL, cut or not there. */

@@ -423,3 +423,42 @@ describe('history', () => {
     expect(last?.message).not.toContain('hunter2');
   });
 });
+
+describe('holding a connector without a run', () => {
+  const as = (holder: string, gone: readonly string[] = []) => ({
+    holder,
+    leaseMs: LEASE_MS,
+    isGone: (other: string) => gone.includes(other),
+  });
+
+  test('not while a run waits or works, nor for two; and no run begins meanwhile', async () => {
+    await using world = await opened('shop', 'other');
+    const { runs, store } = world;
+    const { run_id } = await runs.enqueue(manual('shop'));
+    const refused = await runs.hold('shop', as('a')).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: 'run_in_progress', hint: expect.stringContaining(run_id) });
+    const claim = await claimed(store);
+    expect(await code(runs.hold('shop', as('a')))).toBe('run_in_progress');
+    await runs.finish(claim, { status: 'succeeded', streams: [] });
+
+    const lease = await runs.hold('shop', as('a'));
+    expect(lease.epoch).toBeGreaterThan(claim.epoch);
+    expect(await code(runs.hold('shop', as('b')))).toBe('run_in_progress');
+    await runs.enqueue(manual('shop'));
+    await runs.enqueue(manual('other'));
+    expect((await claimed(store)).connector).toBe('other');
+    expect(await runs.claim('p1', LEASE_MS)).toBeNull();
+    await store.leases.release(lease);
+    expect((await claimed(store)).epoch).toBeGreaterThan(lease.epoch);
+  });
+
+  test('a holder that is gone, or does not renew, is in nobody’s way', async () => {
+    await using world = await opened('shop');
+    const first = await world.runs.hold('shop', as('a'));
+    const second = await world.runs.hold('shop', as('b', ['a']));
+    expect(second.epoch).toBeGreaterThan(first.epoch);
+    expect(await world.store.leases.renew(first, LEASE_MS)).toBe(false);
+    world.clock.pass(LEASE_MS + 1);
+    expect((await world.runs.hold('shop', as('c'))).epoch).toBeGreaterThan(second.epoch);
+  });
+});
