@@ -84,6 +84,8 @@ export function createConnectorService(context: Context): ConnectorService {
       return { items, ...(page.next_cursor === undefined ? {} : { next_cursor: page.next_cursor }) };
     },
 
+    names: () => connectors.names(),
+
     async get(name) {
       const record = await connectors.get(name);
       const recent = (await runs.list({ connector: name }, { limit: 5 })).items;
