@@ -16,8 +16,9 @@ export function createChangeBus({ changes }: Pick<Services, 'changes'>): ServerE
     publish: (event) => published.publish(event),
     subscribe(listener) {
       const unsubscribe = published.subscribe(listener);
-      const stop = changes.onChange((change) => {
-        for (const uri of urisOf(change)) listener({ kind: 'resource_updated', uri });
+      const stop = changes.onChange((found) => {
+        const uris = new Set(found.flatMap(urisOf));
+        for (const uri of uris) listener({ kind: 'resource_updated', uri });
       });
       return () => {
         unsubscribe();

@@ -35,9 +35,12 @@ export function createConfirmations(): Confirmations {
   });
 }
 
-const form = z.object({
-  confirm: z.boolean().default(false).describe('Yes, do it'),
-});
+const form: Parameters<typeof inputRequired.elicit>[0]['requestedSchema'] = {
+  type: 'object',
+  properties: { confirm: { type: 'boolean', title: 'Yes, do it', default: false } },
+  required: ['confirm'],
+};
+const answer = z.object({ confirm: z.boolean() });
 
 interface Call {
   readonly tool: Tool;
@@ -84,8 +87,8 @@ async function answered(
       hint: `Call ${tool.name} again with the arguments you mean; the person is asked again.`,
     });
   const given = (args ?? {}) as Output;
-  const answer = acceptedContent(request.mcpReq.inputResponses, 'confirm', form);
-  if (answer?.confirm === true)
+  const accepted = acceptedContent(request.mcpReq.inputResponses, 'confirm', answer);
+  if (accepted?.confirm === true)
     return await tool.call(services, { ...given, confirmation: asked.confirmation }, context);
   const { confirmation: _unused, ...plan } = await tool.call(services, given, context);
   return { ...plan, declined: true };

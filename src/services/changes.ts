@@ -19,14 +19,14 @@ type Parts = Pick<Context, 'runs' | 'audit' | 'runner' | 'now'>;
  * while nobody listens.
  */
 export function createChangeService(context: Parts, health: HealthService): ChangeService {
-  const listeners = new Set<(change: Change) => void>();
+  const listeners = new Set<(changes: readonly Change[]) => void>();
   let stop: (() => void) | undefined;
-  const tell = (change: Change): void => {
-    for (const listener of listeners) listener(change);
+  const tell = (changes: readonly Change[]): void => {
+    for (const listener of listeners) listener(changes);
   };
   return {
     onChange(listener) {
-      const own = (change: Change): void => listener(change);
+      const own: typeof listener = (changes) => listener(changes);
       listeners.add(own);
       stop ??= watch(context, health, tell);
       return () => {
@@ -39,7 +39,11 @@ export function createChangeService(context: Parts, health: HealthService): Chan
 }
 
 /** Looks until it is stopped. What is there at the first look is no change. */
-function watch(context: Parts, health: HealthService, tell: (change: Change) => void): () => void {
+function watch(
+  context: Parts,
+  health: HealthService,
+  tell: (changes: readonly Change[]) => void,
+): () => void {
   const looks = [watchRuns(context.runs), watchAudit(context), watchHealth(context, health)];
   let timer: NodeJS.Timeout | undefined;
   let due = Number.POSITIVE_INFINITY;
@@ -55,7 +59,7 @@ function watch(context: Parts, health: HealthService, tell: (change: Change) => 
     for (const one of looks) found.push(...(await one(found).catch(() => [])));
     looking = false;
     if (stopped) return;
-    for (const change of found) tell(change);
+    if (found.length > 0) tell(found);
     const ms = next;
     next = pollMs;
     within(ms);

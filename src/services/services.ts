@@ -250,6 +250,6 @@ export type Change =
   | { readonly kind: 'health' };
 
 export interface ChangeService {
-  /** Costs something only while somebody listens. Returns how to stop. */
-  onChange(listener: (change: Change) => void): () => void;
+  /** Hears of what each look found, together. Costs something only while somebody listens. Returns how to stop. */
+  onChange(listener: (changes: readonly Change[]) => void): () => void;
 }

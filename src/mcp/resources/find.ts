@@ -11,6 +11,7 @@ export interface Found {
   readonly contents: Contents;
 }
 
+const SCHEME = 'millrace://';
 /** Longer ones are nobody's mistake of typing. */
 const uriChars = 500;
 /** How many of the newest runs a mistyped id is compared with. */
@@ -29,8 +30,14 @@ export async function findResource(services: Services, uri: string): Promise<Fou
       throw await asProtocolError(services, { uri, values, error });
     }
   }
-  const known = resourceKinds.map((kind) => kind.uri);
-  throw notFound(uri, `There is no resource "${uri}". ${suggestion(uri, known)}`);
+  throw notFound(uri, `There is no resource "${uri.slice(0, uriChars)}". ${nearKinds(uri)}`);
+}
+
+/** Compared without what all of them begin with, which would make each near to each. */
+function nearKinds(uri: string): string {
+  const path = (of: string): string => of.replace(SCHEME, '');
+  const known = resourceKinds.map((kind) => path(kind.uri));
+  return suggestion(path(uri.slice(0, uriChars)), known).replaceAll(/"(?=\w)/g, `"${SCHEME}`);
 }
 
 async function asProtocolError(

@@ -24,6 +24,7 @@ export const deleteConnector = defineTool({
   question: ({ connector, keep_data, tables }) => {
     const rows = tables.reduce((sum, table) => sum + table.rows, 0).toLocaleString('en');
     const landed = `${tables.length} landed ${tables.length === 1 ? 'table' : 'tables'} (${rows} rows)`;
+    if (tables.length === 0) return `Delete the connector "${connector}"? Nothing of it has landed.`;
     return keep_data
       ? `Delete the connector "${connector}"? Its ${landed} stay.`
       : `Delete the connector "${connector}" and drop its ${landed}? This cannot be undone.`;
