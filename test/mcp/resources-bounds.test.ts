@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { InMemoryTransport, McpServer } from '@modelcontextprotocol/server';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createConfirmations } from '../../src/mcp/confirm.ts';
 import { resourceCharsMax, textOf } from '../../src/mcp/resources/contents.ts';
 import { live } from '../../src/mcp/resources/resource.ts';
 import { runLogResource } from '../../src/mcp/resources/runs.ts';
 import { serveResources } from '../../src/mcp/resources/serve.ts';
+import { createMcpServer } from '../../src/mcp/server.ts';
 import { serveSubscriptions } from '../../src/mcp/subscriptions.ts';
 import type { Change, Services } from '../../src/services/services.ts';
 import { connectMillrace } from '../support/mcp-client.ts';
@@ -144,6 +146,36 @@ test('a read-only server reads everything, and offers no prompt that would chang
   expect(await client.listPrompts()).toEqual(['diagnose_run', 'review_schema_changes', 'explore_data']);
   expect(await client.getPrompt('diagnose_run')).not.toMatch(/update_connector|sync_connector/);
   for (const uri of await client.listResources()) expect(await client.readResource(uri)).not.toBe('');
+});
+
+test.each([
+  ['2025-03-26', []],
+  ['2025-06-18', ['resource_link']],
+])('a client of %s gets the links that it can read: %j', async (protocolVersion, links) => {
+  const totals = { rows_read: 0, rows_written: 0, rows_deleted: 0, rejects: 0, bytes_read: 0 };
+  const run = { run_id: 'r1', connector: 'shop', status: 'succeeded', attempt: 1, totals, streams: [] };
+  const services = { runs: { get: async () => run } } as unknown as Services;
+  const server = createMcpServer({
+    services,
+    version: '1',
+    readOnly: false,
+    confirmations: createConfirmations(),
+  });
+  const [near, far] = InMemoryTransport.createLinkedPair();
+  await server.connect(far);
+  const answers: { id?: unknown; result?: { content?: { type: string }[] } }[] = [];
+  near.onmessage = (message) => answers.push(message as never);
+  await near.start();
+  const clientInfo = { name: 'old', version: '1' };
+  const hello = { protocolVersion, capabilities: {}, clientInfo };
+  await near.send({ jsonrpc: '2.0', id: 1, method: 'initialize', params: hello });
+  await near.send({ jsonrpc: '2.0', method: 'notifications/initialized' });
+  const call = { name: 'get_run', arguments: { run_id: 'r1' } };
+  await near.send({ jsonrpc: '2.0', id: 2, method: 'tools/call', params: call });
+  await expect.poll(() => answers.map(({ id }) => id)).toContain(2);
+  const content = answers.find(({ id }) => id === 2)?.result?.content ?? [];
+  expect(content.map(({ type }) => type)).toEqual(['text', ...links]);
+  await server.close();
 });
 
 /** A server of only these parts, and a client of 2025 in the same process. */
