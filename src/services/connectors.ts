@@ -9,9 +9,10 @@ import { checkConnector } from './checks.ts';
 import { assertWritable, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
+import { guideViews } from './guides/index.ts';
 import { assertSchedule, nextRunAt, scheduleView, scheduleWarnings } from './schedule.ts';
 import type { ConnectorDetail, ConnectorService } from './services.ts';
-import { guideViews, typeViews } from './types.ts';
+import { typeViews } from './types.ts';
 import type { ConnectorVerdict, Verdicts } from './verdicts.ts';
 
 /** Registering, changing, looking at and deleting connectors. */
@@ -93,6 +94,8 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
       }
       return { items, ...(page.next_cursor === undefined ? {} : { next_cursor: page.next_cursor }) };
     },
+
+    names: () => connectors.names(),
 
     async get(name) {
       const record = await connectors.get(name);

@@ -1,3 +1,4 @@
+import { createChangeService } from './changes.ts';
 import { createConnectorService } from './connectors.ts';
 import type { Context } from './context.ts';
 import { createDataService } from './data.ts';
@@ -10,12 +11,15 @@ import type { Verdicts } from './verdicts.ts';
 
 /** The use cases over their parts. */
 export function createServices(context: Context, verdicts: Verdicts): Services {
+  const health = createHealthService(context, verdicts);
   return {
     connectors: createConnectorService(context, verdicts),
     streams: createStreamService(context),
     runs: createRunService(context),
     rejects: createRejectService(context),
     data: createDataService(context),
-    health: createHealthService(context, verdicts),
+    health,
+    audit: { list: (page) => context.audit.list(page) },
+    changes: createChangeService(context, health),
   };
 }
