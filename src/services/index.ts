@@ -3,6 +3,7 @@ import type { Context } from './context.ts';
 import { createDataService } from './data.ts';
 import { createHealthService } from './health.ts';
 import { createRunService } from './runs.ts';
+import { createSecretService } from './secrets.ts';
 import type { Services } from './services.ts';
 import { createStreamService } from './streams.ts';
 
@@ -13,6 +14,7 @@ export function createServices(context: Context): Services {
     streams: createStreamService(context),
     runs: createRunService(context),
     data: createDataService(context),
+    secrets: createSecretService(context),
     health: createHealthService(context),
   };
 }
