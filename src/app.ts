@@ -23,6 +23,7 @@ import type { Services } from './services/services.ts';
 import { createVerdicts } from './services/verdicts.ts';
 import { openStore } from './store/open.ts';
 import { createKeptSecrets } from './vault/kept-secrets.ts';
+import type { Rotation } from './vault/rotation.ts';
 import { createSecretTools } from './vault/secret-tools.ts';
 import { type UserSecrets, userSecrets } from './vault/user-secrets.ts';
 import { openVault, type Vault } from './vault/vault.ts';
@@ -35,6 +36,10 @@ export interface App extends AsyncDisposable {
   /** Named secrets, for `millrace secret`. */
   readonly secrets: UserSecrets;
   readonly log: Log;
+  /** Whether the audit log is whole and as it was written. */
+  verifyAudit(): Promise<{ readonly entries: number; readonly problem: string | null }>;
+  /** A new key for all stored secrets; told to the audit log. */
+  rotateKey(onProgress: (sealed: number) => void): Promise<Rotation>;
   /** What SQLite's own check finds wrong with each file; null where it is intact. */
   integrity(): Promise<readonly { readonly file: string; readonly problem: string | null }[]>;
   /** Applies the connectors of the config file and begins to carry out queued runs. */
@@ -171,6 +176,14 @@ export async function openApp(options: AppOptions): Promise<App> {
     vault,
     secrets: userSecrets(vault),
     log,
+    verifyAudit: () => store.audit.verify(),
+    async rotateKey(onProgress) {
+      const rotation = await vault.rotate({ onProgress });
+      const { keyId, resumed, sealed, retired, unreadable } = rotation;
+      const detail = { key_id: keyId, resumed, sealed, retired, unreadable: unreadable.length };
+      await store.audit.append({ actor: options.actor, action: 'rotate_key', subject: keyId, detail });
+      return rotation;
+    },
     async integrity() {
       return [
         { file: 'store.db', problem: await store.problem() },

@@ -8,6 +8,7 @@ import { breakerView, shortly } from './breakers.ts';
 import { checkConnector } from './checks.ts';
 import { assertWritable, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
+import { describeChanges, difference } from './difference.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
 import { guideViews } from './guides/index.ts';
 import { assertSchedule, nextRunAt, scheduleView, scheduleWarnings } from './schedule.ts';
@@ -126,8 +127,15 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
           ? before.config
           : context.secrets.unmask(mergeConfig(before.config, change.config), before.config, type.secrets);
       validate(type.config, merged, `The ${type.type} config`);
-      if (change.config !== undefined)
-        assertSecretsBound(type, { before: before.config, after: merged, given: change.config });
+      const moved =
+        change.config === undefined
+          ? []
+          : assertSecretsBound(type, {
+              before: before.config,
+              after: merged,
+              given: change.config,
+              worked: await hasWorked(context, before.name),
+            });
       const streams = changedStreams(before.streams, change);
       assertStreamNames(streams);
       assertStreamsFit(type, streams);
@@ -162,9 +170,10 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
         actor: caller.actor,
         action: 'update_connector',
         subject: record.name,
-        detail: { changes },
+        detail: { changes, ...difference(shownConnector(context, before), shownConnector(context, record)) },
       });
       const warnings = [
+        ...moved,
         ...sealed.warnings,
         ...(isRescheduled(change) ? await scheduleWarnings(context, record) : []),
       ];
@@ -227,6 +236,12 @@ function healthFields(
 
 const afterRest =
   'After its failures no scheduled run was started; now that the test passes, the next one is. sync_connector starts one at once.';
+
+/** Whether a run of it ever brought something here: then its credentials are known to be those of that host. */
+async function hasWorked({ runs, warehouse }: Context, name: string): Promise<boolean> {
+  if (warehouse.states(name).length > 0) return true;
+  return (await runs.list({ connector: name, status: 'succeeded' }, { limit: 1 })).items.length > 0;
+}
 
 async function assertFree(context: Context, name: string): Promise<void> {
   if (!(await context.connectors.names()).includes(name)) return;
@@ -349,25 +364,4 @@ function changedStreams(
     });
   }
   return [...base.filter((stream) => !removed.has(stream.name)), ...(change.add_streams ?? [])];
-}
-
-function describeChanges(before: Connector, after: Connector): readonly string[] {
-  const changes: string[] = [];
-  const was = new Map(before.streams.map((stream) => [stream.name, JSON.stringify(stream)]));
-  for (const stream of after.streams) {
-    if (!was.has(stream.name)) changes.push(`stream "${stream.name}" added`);
-    else if (was.get(stream.name) !== JSON.stringify(stream)) changes.push(`stream "${stream.name}" changed`);
-  }
-  const now = new Set(after.streams.map((stream) => stream.name));
-  for (const name of was.keys())
-    if (!now.has(name)) changes.push(`stream "${name}" removed; its landed table stays`);
-  for (const key of new Set([...Object.keys(before.config), ...Object.keys(after.config)])) {
-    if (JSON.stringify(before.config[key]) !== JSON.stringify(after.config[key]))
-      changes.push(`config.${key} changed`);
-  }
-  for (const field of ['schedule', 'timezone', 'enabled', 'description'] as const) {
-    if (before[field] !== after[field])
-      changes.push(`${field}: ${String(before[field] ?? 'none')} → ${String(after[field] ?? 'none')}`);
-  }
-  return changes;
 }

@@ -5,6 +5,7 @@ import { createDataService } from './data.ts';
 import { createHealthService } from './health.ts';
 import { createRejectService } from './rejects.ts';
 import { createRunService } from './runs.ts';
+import { createSecretService } from './secrets.ts';
 import type { Services } from './services.ts';
 import { createStreamService } from './streams.ts';
 import type { Verdicts } from './verdicts.ts';
@@ -18,6 +19,7 @@ export function createServices(context: Context, verdicts: Verdicts): Services {
     runs: createRunService(context),
     rejects: createRejectService(context),
     data: createDataService(context),
+    secrets: createSecretService(context),
     health,
     audit: { list: (page) => context.audit.list(page) },
     changes: createChangeService(context, health),

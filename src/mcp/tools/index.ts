@@ -14,6 +14,7 @@ import { previewStream } from './preview-stream.ts';
 import { queryData } from './query-data.ts';
 import { registerConnector } from './register-connector.ts';
 import { replayRejects } from './replay-rejects.ts';
+import { rotateSecret } from './rotate-secret.ts';
 import { syncConnector } from './sync-connector.ts';
 import { testConnector } from './test-connector.ts';
 import { updateConnector } from './update-connector.ts';
@@ -27,6 +28,7 @@ export const tools: readonly Tool[] = [
   updateConnector,
   deleteConnector,
   testConnector,
+  rotateSecret,
   discoverStreams,
   previewStream,
   syncConnector,
