@@ -18,9 +18,12 @@ interface Held {
 }
 
 /** What `source-rest.ts` asks of this process. */
-export type ApiCall =
-  | { readonly op: 'fill'; readonly table: TableName; readonly rows: number }
-  | { readonly op: 'touch' | 'drop'; readonly table: TableName };
+export interface ApiCall {
+  readonly op: 'fill' | 'touch' | 'drop';
+  readonly table: TableName;
+  /** How many, to `fill`. */
+  readonly rows?: number;
+}
 
 const pageRows = 1000;
 const nothing: Held = { rows: 0, pages: [], touchedAt: 0, touched: new Map() };
@@ -41,13 +44,19 @@ process.on('message', (call: ApiCall) => process.send?.(carryOut(call)));
 process.on('disconnect', () => process.exit());
 
 /** How many rows it was about. */
-function carryOut(call: ApiCall): number {
-  const { table } = call;
-  if (call.op === 'drop') return tables.delete(table) ? 1 : 0;
-  if (call.op === 'touch') return touch(table);
-  tables.set(table, { ...nothing, rows: call.rows, pages: [] });
-  for (let after = 0; after < call.rows; after += pageRows) wholePage(table, after);
-  return call.rows;
+function carryOut({ op, table, rows = 0 }: ApiCall): number {
+  switch (op) {
+    case 'fill':
+      tables.set(table, { ...nothing, rows, pages: [] });
+      for (let after = 0; after < rows; after += pageRows) wholePage(table, after);
+      return rows;
+    case 'touch':
+      return touch(table);
+    case 'drop':
+      return tables.delete(table) ? 1 : 0;
+    default:
+      throw op satisfies never;
+  }
 }
 
 /** Changes every hundredth row, now. */
@@ -62,9 +71,12 @@ function touch(table: TableName): number {
 
 function wholePage(table: TableName, after: number): Buffer {
   const { rows, pages } = tables.get(table) ?? nothing;
+  const prepared = pages[after / pageRows];
+  if (prepared !== undefined) return prepared;
   const ids = range(after + 1, Math.min(after + pageRows, rows));
-  const make = (): Buffer => page(table, ids, after + pageRows < rows ? after + pageRows : null);
-  return (pages[after / pageRows] ??= make());
+  const made = page(table, ids, after + pageRows < rows ? after + pageRows : null);
+  pages[after / pageRows] = made;
+  return made;
 }
 
 /** What is new since then: rows that were made later, then those that were touched. `after` counts rows of this list. */
