@@ -254,7 +254,7 @@ Order of work: read the API's own page; register_connector with base_url, auth a
 - **Drift.** Where rows move between offset or numbered pages while they are read, some can be missed: sort by something that does not move (rest.params), prefer cursor or keyset, and declare primary_key with a lookback, which mends it.
 - **Modes.** merge needs a key, append a cursor, replace neither. Records deleted at the API are seen by replace only.
 - **Answers** mean what rest.responses says: retry, skip (no rows here), stop (nor after it), fail.
-- **OpenAPI.** With "openapi": "/openapi.json" in the config, discover_streams proposes streams with path, records, pagination, key and cursor.
+- **OpenAPI.** With "openapi": "/openapi.json" in the config (OpenAPI 3, JSON or YAML; its URL or text), discover_streams proposes streams with path, records, pagination, key and cursor.
 
 Each example is the arguments of register_connector.`;
 
