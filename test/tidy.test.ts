@@ -35,6 +35,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   'fastest-levenshtein': ['src/core/nearest.ts'],
   'ipaddr.js': ['src/connectors/rest-api/http/addresses.ts'],
   jmespath: ['src/connectors/rest-api/jmespath.ts'],
+  'js-yaml': ['src/connectors/rest-api/openapi/text.ts'],
   kysely: ['src/store/'],
   mysql2: ['src/connectors/mysql/', 'src/cli/'],
   oauth4webapi: ['src/connectors/rest-api/auth/'],

@@ -2,12 +2,13 @@ import { MillraceError } from '../../core/errors.ts';
 import type { Page, PageRequest, StreamInfo } from '../../core/model.ts';
 import { decodePageCursor, encodePageCursor } from '../sql/page-cursor.ts';
 import { addressOf } from './config.ts';
-import { readDocument } from './openapi/document.ts';
 import { streamsOf } from './openapi/streams.ts';
 import type { RestContext } from './sample.ts';
 
 /** The documents of the largest APIs have about 15 MB. */
 const documentBytesMax = 40_000_000;
+
+const accept = 'application/json, application/yaml;q=0.9, text/yaml;q=0.9, */*;q=0.5';
 
 /** The lists that the API's OpenAPI document describes, as streams. Throws `invalid_config` where the connector names none. */
 export async function discoverRest(
@@ -16,6 +17,8 @@ export async function discoverRest(
   signal: AbortSignal,
 ): Promise<Page<StreamInfo>> {
   const text = await documentText(context, signal);
+  // With a parser of YAML, which nothing else here needs.
+  const { readDocument } = await import('./openapi/document.ts');
   const wanted = request.search?.trim().toLowerCase() ?? '';
   const found = streamsOf(readDocument(text), context.settings.baseUrl.pathname).filter((stream) =>
     namesOf(stream).some((name) => name.toLowerCase().includes(wanted)),
@@ -49,7 +52,7 @@ async function documentText({ settings, client }: RestContext, signal: AbortSign
   if (openapi === null) throw noDocument();
   const url = openapi.startsWith('/') ? addressOf(baseUrl, openapi) : absolute(openapi);
   if (url === null) return openapi;
-  const request = { method: 'GET', url, headers: { accept: 'application/json' }, idempotent: true };
+  const request = { method: 'GET', url, headers: { accept }, idempotent: true };
   return await client.ask(request, (response) => response.text(documentBytesMax), signal);
 }
 

@@ -105,7 +105,7 @@ function begun(
 ): OpenPage {
   const { status, url, headers } = response;
   const contentType = headers.get('content-type');
-  const head = Buffer.concat(held.chunks.slice(0, 64)).subarray(0, sniffBytes);
+  const head = beginning(held.chunks, sniffBytes);
   const page = {
     status,
     url,
@@ -135,6 +135,16 @@ function begun(
   const header = charsetOf(contentType) ?? (format === 'xml' ? xmlEncoding(head) : null);
   const body = asUtf8(chain(held), { declared: plan.charset, header });
   return { ...page, content: { format, why, body }, rule: null, missing: false };
+}
+
+/** So many of the first bytes: a large page is not copied for a look at how it begins. */
+function beginning(chunks: readonly Buffer[], most: number): Buffer {
+  let size = 0;
+  const end = chunks.findIndex((chunk) => {
+    size += chunk.length;
+    return size >= most;
+  });
+  return Buffer.concat(end === -1 ? chunks : chunks.slice(0, end + 1)).subarray(0, most);
 }
 
 async function* chain({ chunks, rest }: Held): AsyncGenerator<Uint8Array, void, void> {

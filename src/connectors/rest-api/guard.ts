@@ -20,15 +20,21 @@ export function guardText(stream: ResolvedStream, plan: StreamPlan, kind: MarkKi
   return parts.filter((part) => part !== '').join('; ');
 }
 
-function pagesGuard({ primaryKey }: ResolvedStream, { pagination, explode }: StreamPlan): string {
-  switch (pagination.type) {
-    case 'offset':
-      return primaryKey.length > 0 && explode === null
-        ? 'pages overlap by one row and are compared by key'
-        : 'none for rows that move between pages';
-    case 'page':
-      return 'none for rows that move between pages';
-    default:
-      return "pages follow the API's own positions";
-  }
+/**
+ * Whether rows that move between pages while they are read can be missed, and nobody would see it: numbered pages cannot
+ * begin a row early, and rows without a key are not known again.
+ */
+export function canMissMoved(
+  { primaryKey }: Pick<ResolvedStream, 'primaryKey'>,
+  { pagination, explode }: StreamPlan,
+): boolean {
+  if (pagination.type === 'page') return true;
+  return pagination.type === 'offset' && (primaryKey.length === 0 || explode !== null);
+}
+
+function pagesGuard(stream: ResolvedStream, plan: StreamPlan): string {
+  if (canMissMoved(stream, plan)) return 'none for rows that move between pages';
+  return plan.pagination.type === 'offset'
+    ? 'pages overlap by one row and are compared by key'
+    : "pages follow the API's own positions";
 }
