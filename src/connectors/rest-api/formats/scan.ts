@@ -1,4 +1,4 @@
-import { doubtfulLength } from './exact.ts';
+import { doubtfulLength } from '../../../core/exact-json.ts';
 import { tooLarge, unreadable } from './failures.ts';
 import { envelopeBytesMax, groupBytes, recordBytesMax } from './page.ts';
 
