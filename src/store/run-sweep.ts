@@ -5,7 +5,7 @@ import { runIdFloor } from './run-id.ts';
 import type { RunStore, SweepRules } from './store.ts';
 
 /** What one step looks at and removes: a transaction of some milliseconds, whatever the runs have said. */
-const stepRuns = 100;
+const stepRuns = 50;
 const stepLogLines = 2_000;
 
 /**

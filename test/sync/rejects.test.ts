@@ -15,7 +15,7 @@ import { createRng, testSeed } from '../support/rng.ts';
 
 /** Rows that stand aside: seen, landed after what kept them back was mended, and never over what is newer. */
 
-const kills = Number(process.env['MILLRACE_KILLS'] ?? 4);
+const kills = Number(process.env['MILLRACE_KILLS'] ?? 3);
 const directory = temporaryDirectory();
 let millrace: MillraceProcess;
 

@@ -117,7 +117,7 @@ describe('retention', () => {
       at = step.connector;
       removed.push(step.removed);
     }
-    expect(removed).toEqual([100, 100, 50, 0, 4, 4, 4, 4, 4, 0]);
+    expect(removed).toEqual([50, 50, 50, 50, 50, 0, 4, 4, 4, 4, 4, 0]);
   });
 
   test('ends when the process leaves, and goes on where the rest is', async () => {
