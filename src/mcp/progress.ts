@@ -27,7 +27,8 @@ export function createProgress(
   };
 }
 
-function describeRun(run: Run): string {
+/** How a run stands, in a line. */
+export function describeRun(run: Run): string {
   const { rows_read, rows_written } = run.totals;
   const busy = run.streams.filter((stream) => stream.status === 'running').map((stream) => stream.stream);
   const done = run.streams.filter((stream) => stream.status === 'succeeded').length;

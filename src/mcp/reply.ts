@@ -13,13 +13,23 @@ const cutsNamed = 6;
 
 /**
  * A tool's output as the client gets it. Text and `structuredContent` are the same JSON, because some clients show
- * the model only the one and some only the other. What does not fit is cut, and `cut` says what and how to get it.
+ * the model only the one and some only the other. What does not fit is cut, and `cut` says what and how to get it. Links to more come behind, for clients that know them.
  */
-export function success(tool: Pick<Tool, 'rest' | 'whenCut'>, output: Output): CallToolResult {
+export function success(
+  tool: Pick<Tool, 'rest' | 'whenCut' | 'links'>,
+  output: Output,
+  { links = false }: { readonly links?: boolean } = {},
+): CallToolResult {
   const { value, left } = shorten(clean(output) as Output, replyCharsMax - noteChars);
   const structuredContent =
-    left.length === 0 ? value : { ...(tool.whenCut?.(value) ?? value), cut: cutNote(left, tool.rest) };
-  return { content: [{ type: 'text', text: JSON.stringify(structuredContent) }], structuredContent };
+    left.length === 0
+      ? value
+      : { ...(tool.whenCut?.(value) ?? value), cut: cutNote(left, { max: replyCharsMax, rest: tool.rest }) };
+  const more = links ? (tool.links?.(output) ?? []) : [];
+  return {
+    content: [{ type: 'text', text: JSON.stringify(structuredContent) }, ...more],
+    structuredContent,
+  };
 }
 
 /** A failure in the form of contract §4: the text begins with the code, the structure has every field. */
@@ -41,11 +51,12 @@ export function failure(error: MillraceError): CallToolResult {
   };
 }
 
-function cutNote(left: readonly string[], rest: string): string {
+/** What had to be left out to stay under `max` characters, and how to get the rest. */
+export function cutNote(
+  left: readonly string[],
+  { max, rest }: { readonly max: number; readonly rest: string },
+): string {
   const named = left.slice(0, cutsNamed).join('; ');
   const more = left.length > cutsNamed ? `; and ${left.length - cutsNamed} more` : '';
-  return `Left out to stay under ${replyCharsMax} characters: ${named}${more}. ${rest}`.slice(
-    0,
-    noteChars - 50,
-  );
+  return `Left out to stay under ${max} characters: ${named}${more}. ${rest}`.slice(0, noteChars - 50);
 }

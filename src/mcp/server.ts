@@ -1,6 +1,8 @@
 import {
   type CallToolResult,
   CLIENT_INFO_META_KEY,
+  type InputRequiredResult,
+  isInputRequiredResult,
   McpServer,
   ProtocolError,
   ProtocolErrorCode,
@@ -12,13 +14,20 @@ import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
 import { suggestion } from '../core/nearest.ts';
 import type { Services } from '../services/services.ts';
 import { cleanText } from './clean.ts';
+import { abilitiesOf } from './client-abilities.ts';
+import { serveCompletions } from './completions.ts';
+import { askFirst, type Confirmations } from './confirm.ts';
 import { instructions } from './instructions.ts';
 import { inputJsonSchema, type JsonSchema, outputJsonSchema } from './json-schema.ts';
 import { createProgress } from './progress.ts';
+import { servePrompts } from './prompts/serve.ts';
 import { failure, success } from './reply.ts';
-import { serveResources } from './resources.ts';
+import { serveResources } from './resources/serve.ts';
+import { serveSubscriptions } from './subscriptions.ts';
+import { serveTasks, taskResult } from './tasks.ts';
 import type { CallContext, Effects, Tool } from './tool.ts';
 import { tools } from './tools/index.ts';
+import { syncConnector } from './tools/sync-connector.ts';
 
 export interface McpOptions {
   readonly services: Services;
@@ -26,6 +35,8 @@ export interface McpOptions {
   readonly version: string;
   /** Lists and serves only tools that change nothing. */
   readonly readOnly: boolean;
+  /** Signs what goes out with a question and comes back with a person's answer. */
+  readonly confirmations: Confirmations;
   /** Hears of mistakes of ours, whose causes are not for the client. A pino logger fits. */
   readonly logger?: Logger;
 }
@@ -47,17 +58,28 @@ export function createMcpServer(options: McpOptions): McpServer {
     { name: 'millrace', title: 'Millrace', version: options.version },
     {
       instructions: instructions(options.readOnly),
-      cacheHints: { 'tools/list': listHint, 'resources/list': listHint, 'resources/read': listHint },
+      cacheHints: { 'tools/list': listHint },
+      requestState: { verify: options.confirmations.verify },
     },
   );
   server.server.registerCapabilities({ tools: {} });
   server.server.setRequestHandler('tools/list', () => ({ tools: [...listTools(options.readOnly)] }));
+  const callFrom = (context: ServerContext): CallContext =>
+    callContext(context, clientName(context) ?? server.server.getClientVersion()?.name ?? 'unknown');
   server.server.setRequestHandler('tools/call', (request, context) => {
-    const client = clientName(context) ?? server.server.getClientVersion()?.name ?? 'unknown';
     const { name, arguments: args } = request.params;
-    return callTool(options, { name, args }, callContext(context, client));
+    return callTool(options, { name, args, request: context, server }, callFrom(context));
   });
   serveResources(server, options.services);
+  serveSubscriptions(server, options.services);
+  serveCompletions(server, options.services);
+  const served = new Set(listTools(options.readOnly).map((tool) => tool.name));
+  servePrompts(server, { readOnly: options.readOnly, served });
+  serveTasks(server, {
+    services: options.services,
+    resultOf: (run) => success(syncConnector, { run }, { links: true }),
+    callerOf: (context) => callFrom(context).caller,
+  });
   return server;
 }
 
@@ -102,14 +124,25 @@ function annotationsOf(effects: Effects): ToolAnnotations {
 
 async function callTool(
   options: McpOptions,
-  call: { readonly name: string; readonly args: unknown },
+  call: {
+    readonly name: string;
+    readonly args: unknown;
+    readonly request: ServerContext;
+    readonly server: McpServer;
+  },
   context: CallContext,
-): Promise<CallToolResult> {
+): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === call.name);
   if (tool === undefined) throw unknownTool(call.name, options.readOnly);
   try {
     if (options.readOnly && tool.effects.mutates) throw notHere(tool.name);
-    return success(tool, await tool.call(options.services, call.args, context));
+    const { services, confirmations } = options;
+    const { args, request } = call;
+    const { form, tasks, links } = abilitiesOf(call.server, request);
+    const asked = form ? await askFirst({ tool, args, services, context }, confirmations, request) : null;
+    if (isInputRequiredResult(asked)) return asked;
+    if (tasks && tool.start !== undefined) return taskResult(await tool.start(services, args, context));
+    return success(tool, asked ?? (await tool.call(services, args, context)), { links });
   } catch (error) {
     const known = asMillraceError(error);
     if (known.code === 'internal') {

@@ -1,9 +1,11 @@
 import { PassThrough, type Readable, type Writable } from 'node:stream';
-import type { JSONRPCMessage } from '@modelcontextprotocol/server';
+import type { JSONRPCMessage, McpServer } from '@modelcontextprotocol/server';
 import { StdioServerTransport, serveStdio } from '@modelcontextprotocol/server/stdio';
+import { createConfirmations } from './confirm.ts';
 import { createMcpServer, type McpOptions } from './server.ts';
+import { followListens } from './subscriptions.ts';
 
-export interface StdioOptions extends McpOptions {
+export interface StdioOptions extends Omit<McpOptions, 'confirmations'> {
   /** Absent: the process's own. */
   readonly stdin?: Readable;
   readonly stdout?: Writable;
@@ -37,7 +39,14 @@ export function serveMcpStdio(options: StdioOptions): ServedStdio {
     await send(message);
     open.answered(message);
   };
-  const handle = serveStdio(() => createMcpServer(options), {
+  const confirmations = createConfirmations();
+  let server: McpServer | undefined;
+  const listens = followListens(options.services, () => server);
+  const create = (): McpServer => {
+    server = createMcpServer({ ...options, confirmations });
+    return server;
+  };
+  const handle = serveStdio(create, {
     transport,
     onerror: (error) => options.logger?.error({ event: 'mcp_error', detail: error.message }, 'MCP transport'),
   });
@@ -45,9 +54,11 @@ export function serveMcpStdio(options: StdioOptions): ServedStdio {
   const { onmessage, onclose } = transport;
   transport.onmessage = (message) => {
     open.came(message);
+    listens.came(message);
     onmessage?.(message);
   };
   transport.onclose = () => {
+    listens.close();
     onclose?.();
     // A stdin that is still read would keep the process alive.
     stdin.unpipe(input).pause();
@@ -72,7 +83,8 @@ function openRequests(): {
   return {
     came(message) {
       if (!('method' in message)) return;
-      if ('id' in message) open.add(message.id);
+      // What is listened for has no answer before the end.
+      if ('id' in message && message.method !== 'subscriptions/listen') open.add(message.id);
       // A cancelled request is never answered.
       else if (message.method === 'notifications/cancelled') closeOne(message.params?.['requestId']);
     },

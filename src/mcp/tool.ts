@@ -1,3 +1,4 @@
+import type { ResourceLink } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import type { Run } from '../core/model.ts';
 import type { Caller, Services } from '../services/services.ts';
@@ -41,6 +42,12 @@ export interface Tool {
   readonly rest: string;
   /** Sets right what an answer says about itself (counts) after its lists were cut. */
   readonly whenCut?: (shown: Output) => Output;
+  /** Where more of what an answer is about can be read. */
+  readonly links?: (output: Output) => readonly ResourceLink[];
+  /** What a person is asked before the plan is carried out that a call without a confirmation answers. */
+  readonly question?: (plan: Output) => string;
+  /** Begins what takes long and does not wait for it: for clients that follow tasks. */
+  readonly start?: (services: Services, args: unknown, context: CallContext) => Promise<Run>;
   /** Checks the arguments and runs. Throws MillraceError. */
   call(services: Services, args: unknown, context: CallContext): Promise<Output>;
 }
@@ -63,6 +70,9 @@ interface Definition<In extends z.ZodType, Out extends z.ZodObject> {
   readonly effects: Effects;
   readonly rest?: string;
   readonly whenCut?: (shown: Output) => Output;
+  readonly links?: (output: Frozen<z.output<Out>>) => readonly ResourceLink[];
+  readonly question?: (plan: Frozen<z.output<Out>>) => string;
+  start?(services: Services, input: z.output<In>, context: CallContext): Promise<Run>;
   run(services: Services, input: z.output<In>, context: CallContext): Promise<Frozen<z.output<Out>>>;
 }
 
@@ -84,6 +94,8 @@ export function defineTool<In extends z.ZodType, Out extends z.ZodObject>(
   const { name, title, description, input, output, effects } = definition;
   const listed = definition.listed ?? input;
   if (!(listed instanceof z.ZodObject)) throw new TypeError(`${name} lists no object of arguments`);
+  const check = (args: unknown): z.output<In> => checkArguments({ tool: name, schema: input, listed }, args);
+  const { links, question, start } = definition;
   return {
     name,
     title,
@@ -93,9 +105,14 @@ export function defineTool<In extends z.ZodType, Out extends z.ZodObject>(
     effects,
     rest: definition.rest ?? 'Ask for less with the arguments of the tool.',
     ...(definition.whenCut === undefined ? {} : { whenCut: definition.whenCut }),
+    // What it gets is what its own run answered.
+    ...(links === undefined ? {} : { links: (output) => links(output as Frozen<z.output<Out>>) }),
+    ...(question === undefined ? {} : { question: (plan) => question(plan as Frozen<z.output<Out>>) }),
+    ...(start === undefined
+      ? {}
+      : { start: async (services, args, context) => await start(services, check(args), context) }),
     async call(services, args, context) {
-      const checked = checkArguments({ tool: name, schema: input, listed }, args);
-      return (await definition.run(services, checked, context)) as Output;
+      return (await definition.run(services, check(args), context)) as Output;
     },
   };
 }

@@ -7,9 +7,10 @@ import { validate } from '../core/validate.ts';
 import { ask, assertWritable, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
+import { guideViews } from './guides/index.ts';
 import { healthOf } from './health.ts';
 import type { ConnectorService } from './services.ts';
-import { guideViews, typeViews } from './types.ts';
+import { typeViews } from './types.ts';
 
 /** Registering, changing, looking at and deleting connectors. */
 export function createConnectorService(context: Context): ConnectorService {
@@ -83,6 +84,8 @@ export function createConnectorService(context: Context): ConnectorService {
       }
       return { items, ...(page.next_cursor === undefined ? {} : { next_cursor: page.next_cursor }) };
     },
+
+    names: () => connectors.names(),
 
     async get(name) {
       const record = await connectors.get(name);

@@ -22,6 +22,14 @@ export function createDataService(context: Context): DataService {
       return tables;
     },
 
+    async schema(connector) {
+      const record = await context.connectors.get(connector);
+      const tables = warehouse.tables({ connector: record.name });
+      const landed = new Set(tables.map(({ stream }) => stream));
+      const streams = record.streams.map(({ name }) => name);
+      return { connector: record.name, tables, not_landed: streams.filter((name) => !landed.has(name)) };
+    },
+
     async query(request, signal) {
       const caps = {
         ...settings.query,

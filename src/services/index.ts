@@ -1,3 +1,4 @@
+import { createChangeService } from './changes.ts';
 import { createConnectorService } from './connectors.ts';
 import type { Context } from './context.ts';
 import { createDataService } from './data.ts';
@@ -8,11 +9,14 @@ import { createStreamService } from './streams.ts';
 
 /** The use cases over their parts. */
 export function createServices(context: Context): Services {
+  const health = createHealthService(context);
   return {
     connectors: createConnectorService(context),
     streams: createStreamService(context),
     runs: createRunService(context),
     data: createDataService(context),
-    health: createHealthService(context),
+    health,
+    audit: { list: (page) => context.audit.list(page) },
+    changes: createChangeService(context, health),
   };
 }

@@ -64,6 +64,11 @@ export function createRunService(context: Context): RunService {
       return await runs.list(rest, { limit: limit ?? 20, ...(cursor === undefined ? {} : { cursor }) });
     },
 
+    async log(runId) {
+      const { run_id } = await runs.get(runId);
+      return await runs.readLog(run_id, Number.MAX_SAFE_INTEGER);
+    },
+
     async cancel(runId, caller) {
       assertWritable(context);
       const run = await runs.cancel(runId);

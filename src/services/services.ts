@@ -8,7 +8,9 @@ import type { ErrorView, NextAction } from '../core/errors.ts';
 import type {
   CheckReport,
   Connector,
+  LogLine,
   Page,
+  PageRequest,
   QueryResult,
   Run,
   RunStatus,
@@ -16,6 +18,7 @@ import type {
   StreamState,
   TableInfo,
 } from '../core/model.ts';
+import type { AuditEntry } from '../store/store.ts';
 
 export interface Services {
   readonly connectors: ConnectorService;
@@ -23,6 +26,8 @@ export interface Services {
   readonly runs: RunService;
   readonly data: DataService;
   readonly health: HealthService;
+  readonly audit: AuditService;
+  readonly changes: ChangeService;
 }
 
 /** Who calls, for the audit log. */
@@ -74,6 +79,14 @@ export interface ConnectorDetail {
   readonly recent_runs: readonly Run[];
 }
 
+/** What has landed of a connector, without asking the source. */
+export interface ConnectorSchema {
+  readonly connector: string;
+  readonly tables: readonly TableInfo[];
+  /** Streams that have landed nothing yet. */
+  readonly not_landed: readonly string[];
+}
+
 export interface Registered {
   readonly connector: Connector;
   readonly test?: CheckReport;
@@ -110,6 +123,7 @@ export interface ConnectorService {
     readonly limit?: number;
     readonly cursor?: string;
   }): Promise<Page<ConnectorSummary>>;
+  names(): Promise<readonly string[]>;
   get(name: string): Promise<ConnectorDetail>;
   /** Input: `connector`, and what is to change: any Connector field, `streams` (replaces), `add_streams`, `remove_streams`. */
   update(input: unknown, caller: Caller, signal: AbortSignal): Promise<Updated>;
@@ -168,6 +182,8 @@ export interface RunService {
     readonly limit?: number;
     readonly cursor?: string;
   }): Promise<Page<Run>>;
+  /** All that is kept of a run's log, in order of time. Throws `run_not_found`. */
+  log(runId: string): Promise<readonly LogLine[]>;
   cancel(runId: string, caller: Caller): Promise<Run>;
 }
 
@@ -183,6 +199,8 @@ export interface RunOptions extends WaitOptions {
 
 export interface DataService {
   describe(table?: string): Promise<readonly TableInfo[]>;
+  /** Throws `connector_not_found`. */
+  schema(connector: string): Promise<ConnectorSchema>;
   query(
     request: { readonly sql: string; readonly limit?: number },
     signal: AbortSignal,
@@ -211,4 +229,27 @@ export interface HealthReport {
 
 export interface HealthService {
   get(): Promise<HealthReport>;
+}
+
+export interface AuditService {
+  /** Newest first. */
+  list(page: PageRequest): Promise<Page<AuditEntry>>;
+}
+
+/** What changed, whoever changed it: this process or another one on the same data folder. */
+export type Change =
+  | {
+      readonly kind: 'run';
+      readonly run_id: string;
+      readonly connector: string;
+      /** False when only its counts moved. */
+      readonly status: boolean;
+    }
+  | { readonly kind: 'connector'; readonly connector: string }
+  | { readonly kind: 'audit' }
+  | { readonly kind: 'health' };
+
+export interface ChangeService {
+  /** Hears of what each look found, together. Costs something only while somebody listens. Returns how to stop. */
+  onChange(listener: (changes: readonly Change[]) => void): () => void;
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { ConnectorType } from '../connectors/connector.ts';
 import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { streamSchema } from '../core/schema.ts';
-import type { ConnectorTypeView, GuideView } from './services.ts';
+import type { ConnectorTypeView } from './services.ts';
 
 /** The kinds of systems there are; one that is asked for by name with all that registering it needs. */
 export function typeViews(type?: string): readonly ConnectorTypeView[] {
@@ -15,13 +15,6 @@ export function typeViews(type?: string): readonly ConnectorTypeView[] {
       ...(found.guide === undefined ? {} : { examples: found.guide.examples }),
     },
   ];
-}
-
-/** The guides that connector types bring. */
-export function guideViews(): readonly GuideView[] {
-  return connectorTypes.flatMap(({ guide }) =>
-    guide === undefined ? [] : [{ topic: guide.topic, title: guide.title, text: guide.text() }],
-  );
 }
 
 function viewOf({ type, title, description, config }: ConnectorType): ConnectorTypeView {

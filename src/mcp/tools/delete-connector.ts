@@ -6,7 +6,7 @@ export const deleteConnector = defineTool({
   name: 'delete_connector',
   title: 'Delete connector',
   description:
-    'Deletes a connector in two calls. The first changes nothing and answers the plan and a confirmation token; show the plan to the person, then call again with the same arguments and the token. To pause one, use update_connector with enabled false.',
+    'Deletes a connector in two calls. The first changes nothing and answers the plan and a confirmation token; show the plan to the person, then call again with the same arguments and the token. Clients that can show a form ask the person instead. To pause one, use update_connector with enabled false.',
   input: z.strictObject({
     connector: connectorArgument,
     keep_data: z.boolean().optional().describe('false also drops its landed tables (default true)'),
@@ -18,7 +18,16 @@ export const deleteConnector = defineTool({
     tables: z.array(z.object({ table: z.string(), rows: z.number() })),
     deleted: z.boolean(),
     confirmation: z.string().optional(),
+    declined: z.boolean().optional(),
   }),
   effects: { mutates: true, destructive: true },
+  question: ({ connector, keep_data, tables }) => {
+    const rows = tables.reduce((sum, table) => sum + table.rows, 0).toLocaleString('en');
+    const landed = `${tables.length} landed ${tables.length === 1 ? 'table' : 'tables'} (${rows} rows)`;
+    if (tables.length === 0) return `Delete the connector "${connector}"? Nothing of it has landed.`;
+    return keep_data
+      ? `Delete the connector "${connector}"? Its ${landed} stay.`
+      : `Delete the connector "${connector}" and drop its ${landed}? This cannot be undone.`;
+  },
   run: (services, input, context) => services.connectors.delete(given(input), context.caller),
 });

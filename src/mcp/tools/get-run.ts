@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { runLogLinks } from '../resources/runs.ts';
 import { runIdArgument, runView } from '../shapes.ts';
 import { defineTool, given } from '../tool.ts';
 
@@ -17,6 +18,7 @@ export const getRun = defineTool({
   output: z.object({ run: runView.extend({ log: z.array(logLine).optional() }) }),
   effects: { mutates: false },
   rest: 'Leave include_log out, or sync fewer streams per run.',
+  links: ({ run }) => runLogLinks(run.run_id),
   async run(services, input, { signal, onRun }) {
     const progress = onRun === undefined ? {} : { onProgress: onRun };
     return { run: await services.runs.get(given(input), { signal, ...progress }) };

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { runLogLinks } from '../resources/runs.ts';
 import { connectorArgument, runView } from '../shapes.ts';
 import { defineTool, given } from '../tool.ts';
 
@@ -17,6 +18,9 @@ export const syncConnector = defineTool({
   output: z.object({ run: runView }),
   effects: { mutates: true, openWorld: true },
   rest: 'Name some of the streams to see each.',
+  links: ({ run }) => runLogLinks(run.run_id),
+  start: (services, input, { caller, signal }) =>
+    services.runs.sync({ ...given(input), wait_seconds: 0 }, { caller, trigger: 'manual', signal }),
   async run(services, input, { caller, signal, onRun }) {
     const progress = onRun === undefined ? {} : { onProgress: onRun };
     return {
