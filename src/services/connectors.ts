@@ -4,7 +4,7 @@ import type { CheckReport, Connector, Stream } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
-import { ask, assertWritable, type Context, shownConnector } from './context.ts';
+import { ask, assertMay, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
 import { guideViews } from './guides/index.ts';
@@ -27,7 +27,7 @@ export function createConnectorService(context: Context): ConnectorService {
     guides: guideViews,
 
     async register(input, caller, signal) {
-      assertWritable(context);
+      assertMay(context, caller, 'admin');
       const { test: wanted, ...given } = validate(registerSchema, input, 'The connector');
       const type = findConnectorType(given.type);
       const earlier = earlierStream(given);
@@ -104,7 +104,7 @@ export function createConnectorService(context: Context): ConnectorService {
     },
 
     async update(input, caller, signal) {
-      assertWritable(context);
+      assertMay(context, caller, 'admin');
       const change = validate(updateSchema, input, 'The change');
       const before = await connectors.get(change.connector);
       const type = findConnectorType(before.type);
