@@ -52,7 +52,7 @@ export async function serve(line: CommandLine, env: Environment): Promise<number
     .catch((error: unknown) => log.error({ event: 'start_failed', error }, 'background work did not start'));
   answer(`Millrace serves MCP at ${http.origin}/mcp; dashboard: ${http.origin}/`);
   log.info(
-    { event: 'serving', origin: http.origin, tokens: tokens.length, oauth: oauth !== null },
+    { event: 'serving', origin: http.origin, principals: tokens.length, oauth: oauth !== null },
     'serving HTTP',
   );
   await asked;
