@@ -68,7 +68,9 @@ export function serveTasks(server: McpServer, { services, resultOf, callerOf }: 
   serve('tasks/get', async (taskId) => {
     const run = await get(taskId);
     const task = taskOf(run);
-    return task.status === 'completed' ? { ...task, result: resultOf(run) } : { ...task };
+    // The SDK says what kind of result it is on the outermost one only.
+    const result = { ...resultOf(run), resultType: 'complete' };
+    return task.status === 'completed' ? { ...task, result } : { ...task };
   });
   // A run never waits for input: there is nothing to pass on, and the protocol has it acknowledged all the same.
   serve('tasks/update', async (taskId) => {

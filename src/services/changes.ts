@@ -11,7 +11,11 @@ const healthMs = 5_000;
 const healthCostFactor = 20;
 const auditLooked = 50;
 
-type Parts = Pick<Context, 'runs' | 'audit' | 'runner' | 'now'>;
+interface Parts extends Pick<Context, 'now'> {
+  readonly runs: Pick<Context['runs'], 'list' | 'get'>;
+  readonly audit: Pick<Context['audit'], 'list'>;
+  readonly runner: Pick<Context['runner'], 'onChange'>;
+}
 
 /**
  * Says what changed, by comparing the store with what it held a moment ago: so a listener hears of what it can read,

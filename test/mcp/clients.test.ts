@@ -70,7 +70,7 @@ describe.each(conversations)('a $generation client about $kind', ({ generation, 
   });
 
   test('reads the guides, and hears of one that is not there', async () => {
-    expect(await client.listResources()).toEqual(['millrace://guides/rest']);
+    expect(await client.listResources()).toContain('millrace://guides/rest');
     const guide = await client.readResource('millrace://guides/rest');
     expect(guide).toContain('# REST APIs');
     expect(guide).toContain('oauth2_client_credentials');

@@ -42,7 +42,9 @@ describe('words', () => {
   });
 
   test('every call that is offered as a next action can be made', () => {
-    const offers = sources.flatMap(({ path, text }) =>
+    // Steps of prompts are held by a test of their own: they are not offered as calls that are ready.
+    const offering = sources.filter(({ path }) => !path.startsWith('src/mcp/prompts/'));
+    const offers = offering.flatMap(({ path, text }) =>
       [...text.matchAll(/\btool: '([^']*)',\s*arguments: (\{[^}]*\})/g)].map(([, tool = '', given = '']) => ({
         path,
         tool,
@@ -55,7 +57,7 @@ describe('words', () => {
       for (const key of given) expect(argumentsOf.get(tool), `${path} offers ${tool}`).toContain(key);
     }
     // An offer in another form would go unseen.
-    const all = sources.flatMap(({ text }) => [...text.matchAll(/\btool: '[a-z_]+'/g)]);
+    const all = offering.flatMap(({ text }) => [...text.matchAll(/\btool: '[a-z_]+'/g)]);
     expect(offers.length).toBe(all.length);
   });
 

@@ -3,6 +3,7 @@ import { Client as ModernClient } from '@modelcontextprotocol/client';
 import { StdioClientTransport as ModernTransport } from '@modelcontextprotocol/client/stdio';
 import { Client as LegacyClient } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport as LegacyTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { ElicitRequestSchema, ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 
 /** `modern`: protocol 2026-07-28 and no fallback. `legacy`: the 2025 protocols, through the SDK that clients of then use. */
 export type Generation = 'modern' | 'legacy';
@@ -16,8 +17,15 @@ export interface ConnectOptions {
   /** Further arguments of `millrace`. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** A person who answers forms; without one the client does not say that it can show any. */
+  readonly person?: (message: string) => PersonsAnswer;
   /** Another program than this checkout's Millrace: command first, then its arguments. Nothing is added to it. */
   readonly command?: readonly [string, ...string[]];
+}
+
+export interface PersonsAnswer {
+  readonly action: 'accept' | 'decline' | 'cancel';
+  readonly content?: Readonly<Record<string, boolean | string>>;
 }
 
 export interface CallOptions {
@@ -37,7 +45,14 @@ export interface Reply {
   readonly text: string;
   readonly structured: Readonly<Record<string, unknown>>;
   readonly isError: boolean;
+  /** Addresses of linked resources. */
+  readonly links: readonly string[];
 }
+
+/** What a completion is asked for. */
+export type Completing =
+  | { readonly type: 'ref/prompt'; readonly name: string }
+  | { readonly type: 'ref/resource'; readonly uri: string };
 
 export interface ListedTool {
   readonly name: string;
@@ -66,9 +81,28 @@ export interface MillraceClient extends AsyncDisposable {
   listResources(): Promise<readonly string[]>;
   /** A resource's text. */
   readResource(uri: string): Promise<string>;
+  /** The addresses of all templates of resources. */
+  listTemplates(): Promise<readonly string[]>;
+  /** What an argument completes to; `filled` are the arguments that were given already. */
+  complete(
+    ref: Completing,
+    argument: { readonly name: string; readonly value: string },
+    filled?: Readonly<Record<string, string>>,
+  ): Promise<readonly string[]>;
+  listPrompts(): Promise<readonly string[]>;
+  /** A prompt's text. */
+  getPrompt(name: string, args?: Readonly<Record<string, string>>): Promise<string>;
+  /** Follows resources, in the way of the generation. */
+  follow(...uris: readonly string[]): Promise<Following>;
   /** Everything the server wrote to stderr so far. */
   stderr(): string;
   close(): Promise<void>;
+}
+
+/** Resources that are followed; disposing ends it. */
+export interface Following extends AsyncDisposable {
+  /** Addresses that were announced as changed so far. */
+  readonly heard: readonly string[];
 }
 
 const MAIN = process.env['MILLRACE_TEST_DIST'] ? '../../dist/main.js' : '../../src/main.ts';
@@ -89,7 +123,8 @@ export async function connectMillrace(options: ConnectOptions): Promise<Millrace
   ];
   const env = { ...definedOnly(process.env), ...options.env };
   const server = { command, args, env, stderr: 'pipe' as const };
-  const wired = options.generation === 'modern' ? modern(server) : legacy(server);
+  const wired =
+    options.generation === 'modern' ? modern(server, options.person) : legacy(server, options.person);
   const said = collect(wired.stderr);
   try {
     await wired.connect();
@@ -108,6 +143,12 @@ export async function connectMillrace(options: ConnectOptions): Promise<Millrace
     listTools: wired.listTools,
     listResources: wired.listResources,
     readResource: wired.readResource,
+    listTemplates: wired.listTemplates,
+    complete: async (ref, argument, filled) =>
+      await wired.complete({ ref, argument, ...(filled ? { context: { arguments: { ...filled } } } : {}) }),
+    listPrompts: wired.listPrompts,
+    getPrompt: (name, args) => wired.getPrompt({ name, arguments: { ...args } }),
+    follow: (...uris) => wired.follow(uris),
     call,
     async must(name, given, callOptions) {
       const reply = await call(name, given, callOptions);
@@ -134,6 +175,15 @@ interface Wired {
   listTools(): Promise<readonly ListedTool[]>;
   listResources(): Promise<readonly string[]>;
   readResource(uri: string): Promise<string>;
+  listTemplates(): Promise<readonly string[]>;
+  complete(params: {
+    ref: Completing;
+    argument: { name: string; value: string };
+    context?: { arguments: Record<string, string> };
+  }): Promise<readonly string[]>;
+  listPrompts(): Promise<readonly string[]>;
+  getPrompt(params: { name: string; arguments: Record<string, string> }): Promise<string>;
+  follow(uris: readonly string[]): Promise<Following>;
   call(
     params: { name: string; arguments: Record<string, unknown> },
     options: CallOptions,
@@ -144,15 +194,36 @@ interface Wired {
   close(): Promise<void>;
 }
 
-function modern(server: Server): Wired {
+type Person = ConnectOptions['person'];
+
+function modern(server: Server, person: Person): Wired {
   const transport = new ModernTransport(server);
-  const client = new ModernClient(CLIENT_INFO, { versionNegotiation: { mode: { pin: '2026-07-28' } } });
+  const client = new ModernClient(CLIENT_INFO, {
+    versionNegotiation: { mode: { pin: '2026-07-28' } },
+    ...(person ? { capabilities: { elicitation: { form: {} } } } : {}),
+  });
+  if (person)
+    client.setRequestHandler('elicitation/create', ({ params }) => answerOf(person, params.message));
+  const heard: string[] = [];
+  client.setNotificationHandler('notifications/resources/updated', ({ params }) => {
+    heard.push(params.uri);
+  });
   return {
     stderr: transport.stderr,
     connect: () => client.connect(transport),
     listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
     listResources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
     readResource: async (uri) => textOf((await client.readResource({ uri })).contents),
+    listTemplates: async () =>
+      (await client.listResourceTemplates()).resourceTemplates.map(({ uriTemplate }) => uriTemplate),
+    complete: async (params) => (await client.complete(params)).completion.values,
+    listPrompts: async () => (await client.listPrompts()).prompts.map(({ name }) => name),
+    getPrompt: async (params) =>
+      textOf((await client.getPrompt(params)).messages.map(({ content }) => content)),
+    async follow(uris) {
+      const subscription = await client.listen({ resourceSubscriptions: [...uris] });
+      return { heard, [Symbol.asyncDispose]: () => subscription.close() };
+    },
     call: (params, options) => client.callTool(params, requestOptions(options)),
     pid: () => transport.pid,
     protocolVersion: () => client.getNegotiatedProtocolVersion(),
@@ -161,9 +232,14 @@ function modern(server: Server): Wired {
   };
 }
 
-function legacy(server: Server): Wired {
+function legacy(server: Server, person: Person): Wired {
   const transport = new LegacyTransport(server);
-  const client = new LegacyClient(CLIENT_INFO);
+  const client = new LegacyClient(CLIENT_INFO, person ? { capabilities: { elicitation: {} } } : {});
+  if (person) client.setRequestHandler(ElicitRequestSchema, ({ params }) => answerOf(person, params.message));
+  const heard: string[] = [];
+  client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => {
+    heard.push(params.uri);
+  });
   let negotiated: string | undefined;
   // The client offers the version it agreed on to any transport that wants to know; it keeps no getter for it.
   Object.assign(transport, {
@@ -177,12 +253,38 @@ function legacy(server: Server): Wired {
     listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
     listResources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
     readResource: async (uri) => textOf((await client.readResource({ uri })).contents),
+    listTemplates: async () =>
+      (await client.listResourceTemplates()).resourceTemplates.map(({ uriTemplate }) => uriTemplate),
+    complete: async (params) => (await client.complete(params)).completion.values,
+    listPrompts: async () => (await client.listPrompts()).prompts.map(({ name }) => name),
+    getPrompt: async (params) =>
+      textOf((await client.getPrompt(params)).messages.map(({ content }) => content)),
+    async follow(uris) {
+      for (const uri of uris) await client.subscribeResource({ uri });
+      return {
+        heard,
+        async [Symbol.asyncDispose]() {
+          for (const uri of uris) await client.unsubscribeResource({ uri });
+        },
+      };
+    },
     call: (params, options) => client.callTool(params, undefined, requestOptions(options)),
     pid: () => transport.pid,
     protocolVersion: () => negotiated,
     instructions: () => client.getInstructions(),
     close: () => client.close(),
   };
+}
+
+function answerOf(person: NonNullable<Person>, message: string): PersonsAnswerSent {
+  const { action, content } = person(message);
+  return content === undefined ? { action } : { action, content: { ...content } };
+}
+
+interface PersonsAnswerSent {
+  [key: string]: unknown;
+  action: PersonsAnswer['action'];
+  content?: Record<string, boolean | string>;
 }
 
 interface RequestOptions {
@@ -204,9 +306,10 @@ function textOf(contents: readonly object[]): string {
 }
 
 function replyOf(result: Readonly<Record<string, unknown>>): Reply {
-  const content = (result['content'] ?? []) as readonly { readonly text?: string }[];
+  const content = (result['content'] ?? []) as readonly { readonly text?: string; readonly uri?: string }[];
   return {
-    text: content.map((part) => part.text ?? '').join('\n'),
+    text: content.flatMap((part) => part.text ?? []).join('\n'),
+    links: content.flatMap((part) => part.uri ?? []),
     structured: (result['structuredContent'] ?? {}) as Readonly<Record<string, unknown>>,
     isError: result['isError'] === true,
   };

@@ -6,7 +6,7 @@ export const deleteConnector = defineTool({
   name: 'delete_connector',
   title: 'Delete connector',
   description:
-    'Deletes a connector in two calls. The first changes nothing and answers the plan and a confirmation token; show the plan to the person, then call again with the same arguments and the token. Clients that can show a form ask the person instead. To pause one, use update_connector with enabled false.',
+    'Deletes a connector in two calls. The first changes nothing and answers the plan and a confirmation token; show the person the plan, then repeat the call with the token. A client with forms asks the person instead. To pause one, use update_connector with enabled false.',
   input: z.strictObject({
     connector: connectorArgument,
     keep_data: z.boolean().optional().describe('false also drops its landed tables (default true)'),
