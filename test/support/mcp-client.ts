@@ -1,8 +1,12 @@
 import { fileURLToPath } from 'node:url';
-import { Client as ModernClient } from '@modelcontextprotocol/client';
+import {
+  Client as ModernClient,
+  StreamableHTTPClientTransport as ModernHttp,
+} from '@modelcontextprotocol/client';
 import { StdioClientTransport as ModernTransport } from '@modelcontextprotocol/client/stdio';
 import { Client as LegacyClient } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport as LegacyTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { StreamableHTTPClientTransport as LegacyHttp } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { ElicitRequestSchema, ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 
 /** `modern`: protocol 2026-07-28 and no fallback. `legacy`: the 2025 protocols, through the SDK that clients of then use. */
@@ -123,15 +127,29 @@ export async function connectMillrace(options: ConnectOptions): Promise<Millrace
   ];
   const env = { ...definedOnly(process.env), ...options.env };
   const server = { command, args, env, stderr: 'pipe' as const };
-  const wired =
-    options.generation === 'modern' ? modern(server, options.person) : legacy(server, options.person);
+  return await connected(
+    options.generation,
+    options.generation === 'modern' ? modern(server, options.person) : legacy(server, options.person),
+  );
+}
+
+/** Connects a client of one generation to a server that is already there, over Streamable HTTP. */
+export async function connectHttp(options: HttpConnectOptions): Promise<MillraceClient> {
+  const { generation, person } = options;
+  return await connected(
+    generation,
+    generation === 'modern' ? modern(options, person) : legacy(options, person),
+  );
+}
+
+async function connected(generation: Generation, wired: Wired): Promise<MillraceClient> {
   const said = collect(wired.stderr);
   try {
     await wired.connect();
     await wired.listTools();
   } catch (error) {
     await wired.close();
-    throw new Error(`no ${options.generation} connection: ${String(error)}\n${said()}`);
+    throw new Error(`no ${generation} connection: ${String(error)}\n${said()}`);
   }
   const call: MillraceClient['call'] = async (name, given = {}, callOptions = {}) => {
     return replyOf(await wired.call({ name, arguments: { ...given } }, callOptions));
@@ -161,7 +179,21 @@ export async function connectMillrace(options: ConnectOptions): Promise<Millrace
   };
 }
 
-interface Server {
+export interface HttpConnectOptions {
+  readonly generation: Generation;
+  /** The MCP endpoint. */
+  readonly url: string;
+  readonly token?: string;
+  readonly person?: ConnectOptions['person'];
+}
+
+type Server = StdioServer | HttpConnectOptions;
+
+function headersOf({ token }: HttpConnectOptions): { headers: Record<string, string> } {
+  return { headers: token === undefined ? {} : { authorization: `Bearer ${token}` } };
+}
+
+interface StdioServer {
   readonly command: string;
   readonly args: string[];
   readonly env: Record<string, string>;
@@ -197,7 +229,9 @@ interface Wired {
 type Person = ConnectOptions['person'];
 
 function modern(server: Server, person: Person): Wired {
-  const transport = new ModernTransport(server);
+  const stdio = 'url' in server ? null : new ModernTransport(server);
+  const http =
+    'url' in server ? new ModernHttp(new URL(server.url), { requestInit: headersOf(server) }) : null;
   const client = new ModernClient(CLIENT_INFO, {
     versionNegotiation: { mode: { pin: '2026-07-28' } },
     ...(person ? { capabilities: { elicitation: { form: {} } } } : {}),
@@ -209,8 +243,8 @@ function modern(server: Server, person: Person): Wired {
     heard.push(params.uri);
   });
   return {
-    stderr: transport.stderr,
-    connect: () => client.connect(transport),
+    stderr: stdio?.stderr ?? null,
+    connect: () => client.connect(transportOf(stdio, http)),
     listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
     listResources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
     readResource: async (uri) => textOf((await client.readResource({ uri })).contents),
@@ -225,7 +259,7 @@ function modern(server: Server, person: Person): Wired {
       return { heard, [Symbol.asyncDispose]: () => subscription.close() };
     },
     call: (params, options) => client.callTool(params, requestOptions(options)),
-    pid: () => transport.pid,
+    pid: () => stdio?.pid,
     protocolVersion: () => client.getNegotiatedProtocolVersion(),
     instructions: () => client.getInstructions(),
     close: () => client.close(),
@@ -233,7 +267,9 @@ function modern(server: Server, person: Person): Wired {
 }
 
 function legacy(server: Server, person: Person): Wired {
-  const transport = new LegacyTransport(server);
+  const stdio = 'url' in server ? null : new LegacyTransport(server);
+  const http =
+    'url' in server ? new LegacyHttp(new URL(server.url), { requestInit: headersOf(server) }) : null;
   const client = new LegacyClient(CLIENT_INFO, person ? { capabilities: { elicitation: {} } } : {});
   if (person) client.setRequestHandler(ElicitRequestSchema, ({ params }) => answerOf(person, params.message));
   const heard: string[] = [];
@@ -242,14 +278,15 @@ function legacy(server: Server, person: Person): Wired {
   });
   let negotiated: string | undefined;
   // The client offers the version it agreed on to any transport that wants to know; it keeps no getter for it.
-  Object.assign(transport, {
-    setProtocolVersion: (version: string) => {
-      negotiated = version;
-    },
-  });
+  const transport: { setProtocolVersion?: (version: string) => void } = transportOf(stdio, http);
+  const original = transport.setProtocolVersion?.bind(transport);
+  transport.setProtocolVersion = (version) => {
+    negotiated = version;
+    original?.(version);
+  };
   return {
-    stderr: transport.stderr,
-    connect: () => client.connect(transport),
+    stderr: stdio?.stderr ?? null,
+    connect: () => client.connect(transportOf(stdio, http)),
     listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
     listResources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
     readResource: async (uri) => textOf((await client.readResource({ uri })).contents),
@@ -269,11 +306,17 @@ function legacy(server: Server, person: Person): Wired {
       };
     },
     call: (params, options) => client.callTool(params, undefined, requestOptions(options)),
-    pid: () => transport.pid,
+    pid: () => stdio?.pid,
     protocolVersion: () => negotiated,
     instructions: () => client.getInstructions(),
     close: () => client.close(),
   };
+}
+
+function transportOf<A, B>(stdio: A | null, http: B | null): A | B {
+  const transport = stdio ?? http;
+  if (transport === null) throw new TypeError('no transport');
+  return transport;
 }
 
 function answerOf(person: NonNullable<Person>, message: string): PersonsAnswerSent {
