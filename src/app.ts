@@ -14,6 +14,7 @@ import { createServices } from './services/index.ts';
 import type { Services } from './services/services.ts';
 import { openStore } from './store/open.ts';
 import { createKeptSecrets } from './vault/kept-secrets.ts';
+import type { Rotation } from './vault/rotation.ts';
 import { createSecretTools, type SecretTools } from './vault/secret-tools.ts';
 import { type UserSecrets, userSecrets } from './vault/user-secrets.ts';
 import { openVault, type Vault } from './vault/vault.ts';
@@ -28,6 +29,10 @@ export interface App extends AsyncDisposable {
   /** What references name, in clear. */
   readonly references: Pick<SecretTools, 'reveal'>;
   readonly log: Log;
+  /** Whether the audit log is whole and as it was written. */
+  verifyAudit(): Promise<{ readonly entries: number; readonly problem: string | null }>;
+  /** A new key for all stored secrets; told to the audit log. */
+  rotateKey(onProgress: (sealed: number) => void): Promise<Rotation>;
   /** What SQLite's own check finds wrong with each file; null where it is intact. */
   integrity(): Promise<readonly { readonly file: string; readonly problem: string | null }[]>;
   /** Applies the connectors of the config file and begins to carry out queued runs. */
@@ -120,6 +125,14 @@ export async function openApp(options: AppOptions): Promise<App> {
     secrets: userSecrets(vault),
     references: secrets,
     log,
+    verifyAudit: () => store.audit.verify(),
+    async rotateKey(onProgress) {
+      const rotation = await vault.rotate({ onProgress });
+      const { keyId, resumed, sealed, retired, unreadable } = rotation;
+      const detail = { key_id: keyId, resumed, sealed, retired, unreadable: unreadable.length };
+      await store.audit.append({ actor: options.actor, action: 'rotate_key', subject: keyId, detail });
+      return rotation;
+    },
     async integrity() {
       return [
         { file: 'store.db', problem: await store.problem() },

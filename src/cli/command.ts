@@ -39,6 +39,8 @@ async function run(line: CommandLine & { readonly command: CommandName }, env: E
       return await (await import('./doctor.ts')).doctor(line, env);
     case 'secret':
       return await (await import('./secret.ts')).secret(line, env);
+    case 'key':
+      return await (await import('./key.ts')).key(line, env);
     default:
       return line.command satisfies never;
   }
@@ -50,7 +52,7 @@ function help(): string {
     (command) => `  ${command.usage.padEnd(width)}  ${command.what}`,
   );
   return [
-    'Millrace brings data from PostgreSQL to where an AI assistant can use it.',
+    'Millrace brings data from PostgreSQL, MySQL and REST APIs to where an AI assistant can use it.',
     '',
     ...commands,
     '',

@@ -25,6 +25,7 @@ export async function doctor(line: CommandLine, env: Environment): Promise<numbe
     findings.push(
       ...folderFindings(app.config.dataDir),
       ...(await keyFindings(app)),
+      await auditFinding(app),
       ...(await storageFindings(app)),
       ...(await connectorFindings(app)),
     );
@@ -74,6 +75,18 @@ async function keyFindings(app: App): Promise<readonly Finding[]> {
     detail: `${secrets} stored secrets need key ${keyId}, which is not here`,
     hint: 'Put the master.key that holds it back into the data folder, or set MILLRACE_MASTER_KEY; else store the secrets again.',
   }));
+}
+
+async function auditFinding(app: App): Promise<Finding> {
+  const { entries, problem } = await app.verifyAudit();
+  if (problem === null)
+    return { what: 'audit log', ok: true, detail: `${entries} entries, each as it was written` };
+  return {
+    what: 'audit log',
+    ok: false,
+    detail: problem,
+    hint: 'Somebody changed store.db outside Millrace: keep a copy, compare it with a backup, and find out who may write to the data folder.',
+  };
 }
 
 async function storageFindings(app: App): Promise<readonly Finding[]> {

@@ -57,6 +57,11 @@ export const COMMANDS = {
     what: 'stored secrets, for ${secret:NAME}; `set` reads the value from the terminal or from stdin',
     options: {},
   },
+  key: {
+    usage: 'millrace key rotate',
+    what: 'seals every stored secret with a new key, while servers go on; called again it finishes what was interrupted',
+    options: {},
+  },
 } as const satisfies Record<
   string,
   { usage: string; what: string; options: NonNullable<ParseArgsConfig['options']> }

@@ -22,6 +22,8 @@ export interface ConnectorType<Config = unknown> {
   readonly secrets: readonly string[];
   /** Config fields with the addresses that credentials are sent to: when one names another host, they are asked for again. */
   readonly boundTo?: readonly string[];
+  /** From when on they are bound: from the beginning, or once it has worked, so that a mistyped host is corrected with one call. */
+  readonly boundFrom?: 'registered' | 'worked';
   /** What a stream is declared by; `table` and `query` when absent. */
   readonly streamsBy?: readonly ('table' | 'query' | 'path')[];
   /** Served as `millrace://guides/<topic>`. */

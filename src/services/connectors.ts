@@ -6,6 +6,7 @@ import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
 import { ask, assertMay, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
+import { describeChanges, difference } from './difference.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
 import { guideViews } from './guides/index.ts';
 import { healthOf } from './health.ts';
@@ -113,8 +114,15 @@ export function createConnectorService(context: Context): ConnectorService {
           ? before.config
           : context.secrets.unmask(mergeConfig(before.config, change.config), before.config, type.secrets);
       validate(type.config, merged, `The ${type.type} config`);
-      if (change.config !== undefined)
-        assertSecretsBound(type, { before: before.config, after: merged, given: change.config });
+      const moved =
+        change.config === undefined
+          ? []
+          : assertSecretsBound(type, {
+              before: before.config,
+              after: merged,
+              given: change.config,
+              worked: await hasWorked(context, before.name),
+            });
       const streams = changedStreams(before.streams, change);
       assertStreamNames(streams);
       assertStreamsFit(type, streams);
@@ -148,9 +156,9 @@ export function createConnectorService(context: Context): ConnectorService {
         actor: caller.actor,
         action: 'update_connector',
         subject: record.name,
-        detail: { changes },
+        detail: { changes, ...difference(shownConnector(context, before), shownConnector(context, record)) },
       });
-      const warnings = [...sealed.warnings, ...scheduleWarnings(record)];
+      const warnings = [...moved, ...sealed.warnings, ...scheduleWarnings(record)];
       if (changes.some((sentence) => sentence.startsWith('config.'))) {
         const report = await test(record.name, signal);
         if (!report.ok)
@@ -195,6 +203,12 @@ export function createConnectorService(context: Context): ConnectorService {
       }
     },
   };
+}
+
+/** Whether a run of it ever brought something here: then its credentials are known to be those of that host. */
+async function hasWorked({ runs, warehouse }: Context, name: string): Promise<boolean> {
+  if (warehouse.states(name).length > 0) return true;
+  return (await runs.list({ connector: name, status: 'succeeded' }, { limit: 1 })).items.length > 0;
 }
 
 async function assertFree(context: Context, name: string): Promise<void> {
@@ -321,25 +335,4 @@ function changedStreams(
     });
   }
   return [...base.filter((stream) => !removed.has(stream.name)), ...(change.add_streams ?? [])];
-}
-
-function describeChanges(before: Connector, after: Connector): readonly string[] {
-  const changes: string[] = [];
-  const was = new Map(before.streams.map((stream) => [stream.name, JSON.stringify(stream)]));
-  for (const stream of after.streams) {
-    if (!was.has(stream.name)) changes.push(`stream "${stream.name}" added`);
-    else if (was.get(stream.name) !== JSON.stringify(stream)) changes.push(`stream "${stream.name}" changed`);
-  }
-  const now = new Set(after.streams.map((stream) => stream.name));
-  for (const name of was.keys())
-    if (!now.has(name)) changes.push(`stream "${name}" removed; its landed table stays`);
-  for (const key of new Set([...Object.keys(before.config), ...Object.keys(after.config)])) {
-    if (JSON.stringify(before.config[key]) !== JSON.stringify(after.config[key]))
-      changes.push(`config.${key} changed`);
-  }
-  for (const field of ['schedule', 'timezone', 'enabled', 'description'] as const) {
-    if (before[field] !== after[field])
-      changes.push(`${field}: ${String(before[field] ?? 'none')} → ${String(after[field] ?? 'none')}`);
-  }
-  return changes;
 }

@@ -48,29 +48,37 @@ export interface ConfigChange {
   readonly after: Connector['config'];
   /** What the caller gave, before masks in it were put back. */
   readonly given: Connector['config'];
+  /** Whether the connector has ever worked as it was. */
+  readonly worked: boolean;
 }
 
 /**
  * A secret is bound to the host it was given for. Whoever changes an address that secrets are sent to has to give them again,
- * or a changed `base_url` would carry them to a host of somebody else's choice. Throws `secret_refused`.
+ * or a changed `base_url` would carry them to a host of somebody else's choice. Throws `secret_refused`; where the type
+ * binds them only once it has worked, returns what a person should know: a warning.
  */
-export function assertSecretsBound(type: ConnectorType, { before, after, given }: ConfigChange): void {
+export function assertSecretsBound(type: ConnectorType, change: ConfigChange): readonly string[] {
+  const { before, after, given } = change;
   const moved = (type.boundTo ?? []).filter((path) => {
     const [was, is] = [textAt(before, path), textAt(after, path)];
-    return was !== undefined && is !== undefined && originOf(was) !== originOf(is);
+    // An address that was not there is a new one too: credentials kept from before would be sent to it.
+    return is !== undefined && (was === undefined || originOf(was) !== originOf(is));
   });
   const [address] = moved;
-  if (address === undefined) return;
+  if (address === undefined) return [];
   const named = new Map(stringsOf(given).map(({ path, text }) => [path, text]));
   const kept = stringsOf(after)
     .filter(({ path, text }) => text !== '' && isSecretField(path, type.secrets))
     // A reference to what was sealed for this connector is the same secret, however it is written.
     .filter(({ path, text }) => named.get(path) !== text || /\$\{secret:[^}.]*\./.test(text))
     .map(({ path }) => path);
-  if (kept.length === 0) return;
+  if (kept.length === 0) return [];
+  const which = kept.map((path) => `"${path}"`).join(', ');
+  if (type.boundFrom === 'worked' && !change.worked)
+    return [`"${address}" names another host now: ${which} is sent there from now on.`];
   throw new MillraceError(
     'secret_refused',
-    `"${address}" names another host than the one that ${kept.map((path) => `"${path}"`).join(', ')} ${kept.length === 1 ? 'was' : 'were'} registered for.`,
+    `"${address}" names another host than the one that ${which} ${kept.length === 1 ? 'was' : 'were'} registered for.`,
     {
       hint: `Ask the person whether that host may have the credential; then give ${address} and ${top(kept)} together in one update_connector, each secret anew, as a reference such as "\${env:MILLRACE_API_TOKEN}". Nothing was changed.`,
       who: 'person',
@@ -86,7 +94,12 @@ function textAt(config: Connector['config'], path: string): string | undefined {
   return stringsOf(config).find((one) => one.path === path)?.text;
 }
 
-/** Scheme, host and port; the whole text where it is a reference or no address. */
+/**
+ * Scheme, host and port; the whole text where it is no URL. `URL.origin` knows only the web's schemes, and a reference
+ * in a URL (its password's, say) may not break it: each stands for a text that only it has.
+ */
 function originOf(text: string): string {
-  return text.includes('${') ? text : (URL.parse(text)?.origin ?? text);
+  const plain = text.replaceAll(/\$\{[^{}]*\}/g, (reference) => `r${Buffer.from(reference).toString('hex')}`);
+  const url = plain.includes('://') ? URL.parse(plain) : null;
+  return url === null ? text : `${url.protocol}//${url.host}`;
 }

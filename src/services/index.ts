@@ -4,6 +4,7 @@ import type { Context } from './context.ts';
 import { createDataService } from './data.ts';
 import { createHealthService } from './health.ts';
 import { createRunService } from './runs.ts';
+import { createSecretService } from './secrets.ts';
 import type { Services } from './services.ts';
 import { createStreamService } from './streams.ts';
 
@@ -18,5 +19,6 @@ export function createServices(context: Context): Services {
     health,
     audit: { list: (page) => context.audit.list(page) },
     changes: createChangeService(context, health),
+    secrets: createSecretService(context),
   };
 }

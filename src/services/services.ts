@@ -25,6 +25,7 @@ export interface Services {
   readonly streams: StreamService;
   readonly runs: RunService;
   readonly data: DataService;
+  readonly secrets: SecretService;
   readonly health: HealthService;
   readonly audit: AuditService;
   readonly changes: ChangeService;
@@ -212,6 +213,18 @@ export interface DataService {
     request: { readonly sql: string; readonly limit?: number },
     signal: AbortSignal,
   ): Promise<QueryResult>;
+}
+
+export interface SecretService {
+  /**
+   * Puts a new credential, best a reference, in the place of the one at `field` (`password`, `auth.token`). Tested at the
+   * source before it is switched to; when the test fails everything stays as it was, and the report says why.
+   */
+  rotate(
+    request: { readonly connector: string; readonly field: string; readonly value: string },
+    caller: Caller,
+    signal: AbortSignal,
+  ): Promise<{ readonly rotated: boolean; readonly test: CheckReport; readonly warnings: readonly string[] }>;
 }
 
 export interface HealthReport {

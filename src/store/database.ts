@@ -10,6 +10,7 @@ export interface Database {
   readonly run_log: RunLogRow;
   readonly leases: LeaseRow;
   readonly audit: AuditRow;
+  readonly retired_keys: RetiredKeyRow;
   readonly schedules: ScheduleRow;
   readonly breakers: BreakerRow;
   readonly checks: CheckRow;
@@ -98,6 +99,13 @@ export interface AuditRow {
   readonly action: string;
   readonly subject: string;
   readonly detail: string;
+  /** Hex; null for entries of version 1. */
+  readonly hash: string | null;
+}
+
+export interface RetiredKeyRow {
+  readonly key_id: string;
+  readonly retired_at: number;
 }
 
 /** Put here and taken out by triggers on `connectors`. */

@@ -13,6 +13,17 @@ export function asStoreError(error: unknown, file: string): unknown {
       cause: error,
     });
   }
+  if (code === 'SQLITE_CONSTRAINT_TRIGGER' && (error as Error).message === KEY_RETIRED) {
+    return new MillraceError(
+      'secret_refused',
+      'The master key was rotated while the secret was being sealed.',
+      {
+        hint: 'Call again: it is sealed by the new key then; nothing was changed.',
+        who: 'assistant',
+        cause: error,
+      },
+    );
+  }
   const trouble = TROUBLES.find(({ prefix }) => code.startsWith(prefix));
   if (!trouble) return error;
   return new MillraceError('data_dir_unusable', `${file} ${trouble.what} (${code}).`, {
@@ -20,6 +31,9 @@ export function asStoreError(error: unknown, file: string): unknown {
     cause: error,
   });
 }
+
+/** What the triggers on `secrets` say (migrations.ts). */
+const KEY_RETIRED = 'key retired';
 
 const TROUBLES = [
   {

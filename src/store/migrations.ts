@@ -163,5 +163,20 @@ export const MIGRATIONS: readonly string[] = [
     next_at  INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX alerts_next ON alerts (next_at);
+
+  -- Keys that a rotation took out of use. What is still sealed by one is refused: whoever sealed it has not seen that the
+  -- key changed, and nothing could open the value after the key is gone.
+  CREATE TABLE retired_keys (key_id TEXT PRIMARY KEY, retired_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TRIGGER secrets_sealed_late BEFORE INSERT ON secrets WHEN EXISTS (SELECT 1 FROM retired_keys WHERE key_id = NEW.key_id) BEGIN
+    SELECT RAISE(ABORT, 'key retired');
+  END;
+  CREATE TRIGGER secrets_resealed_late BEFORE UPDATE OF key_id, sealed ON secrets WHEN EXISTS (SELECT 1 FROM retired_keys WHERE key_id = NEW.key_id) BEGIN
+    SELECT RAISE(ABORT, 'key retired');
+  END;
+  CREATE INDEX secrets_by_key ON secrets (key_id, owner);
+
+  -- Each entry carries the hash of all before it (audit.ts says how); entries of version 1 have none and are covered
+  -- by the first that has.
+  ALTER TABLE audit ADD COLUMN hash TEXT;
   `,
 ];

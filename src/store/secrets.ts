@@ -37,6 +37,51 @@ export function secretStore(db: Kysely<Database>, now: () => Date): SecretStore 
         .execute();
       return rows.map((row) => ({ keyId: row.key_id, secrets: row.secrets }));
     },
+
+    sealedByOthers: async (keyId, { after, limit }) => {
+      const rows = await db
+        .selectFrom('secrets')
+        .selectAll()
+        .where('key_id', '<>', keyId)
+        .where('owner', '>', after)
+        .orderBy('owner')
+        .limit(limit)
+        .execute();
+      return rows.map((row) => ({ owner: row.owner, keyId: row.key_id, sealed: row.sealed }));
+    },
+
+    exchange: (pairs) =>
+      db.transaction().execute(async (trx) => {
+        let exchanged = 0;
+        for (const { from, to } of pairs) {
+          const { numUpdatedRows } = await trx
+            .updateTable('secrets')
+            .set({ key_id: to.keyId, sealed: to.sealed })
+            .where('owner', '=', from.owner)
+            .where('key_id', '=', from.keyId)
+            .where('sealed', '=', from.sealed)
+            .executeTakeFirst();
+          exchanged += Number(numUpdatedRows);
+        }
+        return exchanged;
+      }),
+
+    retire: (keyId) =>
+      db.transaction().execute(async (trx) => {
+        const needed = await trx
+          .selectFrom('secrets')
+          .select('owner')
+          .where('key_id', '=', keyId)
+          .limit(1)
+          .executeTakeFirst();
+        if (needed) return false;
+        await trx
+          .insertInto('retired_keys')
+          .values({ key_id: keyId, retired_at: now().getTime() })
+          .onConflict((conflict) => conflict.doNothing())
+          .execute();
+        return true;
+      }),
   };
 }
 

@@ -67,6 +67,15 @@ export interface SecretStore {
   remove(owner: string): Promise<boolean>;
   /** Which keys the stored values were sealed with, and how many values each. */
   keyIds(): Promise<readonly { readonly keyId: string; readonly secrets: number }[]>;
+  /** Up to `limit` values that other keys than this one sealed, in order of owner, behind `after`. */
+  sealedByOthers(
+    keyId: string,
+    page: { readonly after: string; readonly limit: number },
+  ): Promise<readonly SealedSecret[]>;
+  /** Puts each `to` in the place of exactly its `from`, in one transaction; how many: another value may stand there by now. */
+  exchange(pairs: readonly { readonly from: SealedSecret; readonly to: SealedSecret }[]): Promise<number>;
+  /** From now on nothing sealed by this key is taken in; false, and nothing changed, while something is stored that needs it. */
+  retire(keyId: string): Promise<boolean>;
 }
 
 /** What one holder in all processes has for a while. Run claims are leases of their own, in `RunStore`. */
@@ -181,4 +190,6 @@ export interface AuditEntry {
 export interface AuditStore {
   append(entry: Omit<AuditEntry, 'at'>): Promise<void>;
   list(page: PageRequest): Promise<Page<AuditEntry>>;
+  /** Whether every entry is as it was written and none is missing; `problem` says what is wrong. Reads all of them. */
+  verify(): Promise<{ readonly entries: number; readonly problem: string | null }>;
 }

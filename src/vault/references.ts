@@ -85,7 +85,7 @@ export async function resolveReference(reference: Reference, context: ReferenceC
 }
 
 /** The master key would match the default `MILLRACE_*`, and sent as a password it would leave the house. */
-const NEVER = new Set(['MILLRACE_MASTER_KEY']);
+const NEVER = new Set(['MILLRACE_MASTER_KEY', 'MILLRACE_MASTER_KEY_PREVIOUS']);
 
 function fromEnvironment(name: string, { env, rules }: ReferenceContext): string {
   if (NEVER.has(name)) {

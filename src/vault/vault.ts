@@ -1,6 +1,7 @@
 import { MillraceError } from '../core/errors.ts';
 import { Secret } from '../core/redact.ts';
 import { type KeyRing, readKeyRing } from './key-ring.ts';
+import { type RotateOptions, type Rotation, rotateKey } from './rotation.ts';
 import { openValue, type SealedValue, sealValue } from './seal.ts';
 
 /** Where sealed values are kept; the store's SecretStore is one. */
@@ -10,6 +11,15 @@ export interface SealedValues {
   list(prefix: string): Promise<readonly { readonly owner: string; readonly created_at: string }[]>;
   remove(owner: string): Promise<boolean>;
   keyIds(): Promise<readonly { readonly keyId: string; readonly secrets: number }[]>;
+  /** Up to `limit` values that other keys than this one sealed, in order of owner, behind `after`. */
+  sealedByOthers(
+    keyId: string,
+    page: { readonly after: string; readonly limit: number },
+  ): Promise<readonly SealedValue[]>;
+  /** Puts each `to` in the place of exactly its `from`, in one transaction; how many: another value may stand there by now. */
+  exchange(pairs: readonly { readonly from: SealedValue; readonly to: SealedValue }[]): Promise<number>;
+  /** From now on nothing sealed by this key is taken in; false, and nothing changed, while something is stored that needs it. */
+  retire(keyId: string): Promise<boolean>;
 }
 
 /** Seals and opens secrets. Owners are `secret/NAME`, `connector/<name>/<path>`, `kept/<name>/<field>`. */
@@ -25,6 +35,8 @@ export interface Vault {
   /** False when there was none. */
   remove(owner: string): Promise<boolean>;
   list(prefix: string): Promise<readonly { readonly owner: string; readonly created_at: string }[]>;
+  /** A new key for everything that is stored, while processes work on. Safe to interrupt: called again it goes on. */
+  rotate(options: RotateOptions): Promise<Rotation>;
   /** Keys that stored values need and that are not there, for `doctor` and `get_health`. */
   missingKeys(): Promise<readonly { readonly keyId: string; readonly secrets: number }[]>;
 }
@@ -42,21 +54,34 @@ export interface VaultOptions {
  */
 export async function openVault({ dataDir, env, secrets }: VaultOptions): Promise<Vault> {
   const used = await secrets.keyIds();
-  const ring = readKeyRing({ dataDir, masterKey: env['MILLRACE_MASTER_KEY'], make: used.length === 0 });
+  const ring = readKeyRing({ dataDir, env, make: used.length === 0 });
 
   const seal = (owner: string, value: string): SealedValue => {
-    if (!ring.active) throw noKey(used.map(({ keyId }) => keyId));
-    return sealValue(ring.active, owner, value);
+    const key = ring.active();
+    if (!key) throw noKey(used.map(({ keyId }) => keyId));
+    return sealValue(key, owner, value);
+  };
+
+  /** Between sealing and storing another process may have retired the key: then the store refuses, and the new key seals. */
+  const put = async (owner: string, value: string): Promise<void> => {
+    const sealed = seal(owner, value);
+    try {
+      await secrets.put(sealed);
+    } catch (error) {
+      if (ring.active()?.id === sealed.keyId) throw error;
+      await secrets.put(seal(owner, value));
+    }
   };
 
   return {
     dataDir,
     seal,
-    put: async (owner, value) => secrets.put(seal(owner, value)),
+    put,
     open: async (owner) => openSealed(ring, owner, await secrets.get(owner)),
     remove: (owner) => secrets.remove(owner),
     list: (prefix) => secrets.list(prefix),
-    missingKeys: async () => (await secrets.keyIds()).filter(({ keyId }) => !ring.keys.has(keyId)),
+    rotate: (options) => rotateKey({ ring, secrets, ...options }),
+    missingKeys: async () => (await secrets.keyIds()).filter(({ keyId }) => ring.key(keyId) === undefined),
   };
 }
 
@@ -66,7 +91,7 @@ function openSealed(ring: KeyRing, owner: string, found: SealedValue | null): Se
       hint: storeAgain(owner),
     });
   }
-  const key = ring.keys.get(found.keyId);
+  const key = ring.key(found.keyId);
   if (!key) {
     throw new MillraceError(
       'secret_missing',

@@ -6,8 +6,8 @@ import { type ListedTool, listTools } from '../../src/mcp/server.ts';
 import { streamArgument } from '../../src/mcp/shapes.ts';
 import { tools } from '../../src/mcp/tools/index.ts';
 
-/** What every conversation pays for the list: 6,000 tokens for the 19 tools of the contract, so this for 16. */
-const TOKENS_MAX = 4_900;
+/** What every conversation pays for the list: 6,000 tokens for the 19 tools of the contract, so this for 17. */
+const TOKENS_MAX = 5_200;
 
 /** The names that clients and acceptance checks use, written out: nobody may rename one by accident. */
 const NAMES = [
@@ -18,6 +18,7 @@ const NAMES = [
   'update_connector',
   'delete_connector',
   'test_connector',
+  'rotate_secret',
   'discover_streams',
   'preview_stream',
   'sync_connector',
@@ -39,6 +40,7 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
     'CONNECTOR config add_streams remove_streams streams schedule timezone enabled description',
   delete_connector: 'CONNECTOR keep_data confirmation',
   test_connector: 'CONNECTOR',
+  rotate_secret: 'CONNECTOR FIELD VALUE',
   discover_streams: 'CONNECTOR search limit cursor',
   preview_stream: 'CONNECTOR STREAM limit',
   sync_connector: 'CONNECTOR streams full_refresh wait_seconds',

@@ -278,7 +278,7 @@ function legacy(server: Server, person: Person): Wired {
   });
   let negotiated: string | undefined;
   // The client offers the version it agreed on to any transport that wants to know; it keeps no getter for it.
-  const transport: { setProtocolVersion?: (version: string) => void } = transportOf(stdio, http);
+  const transport = transportOf(stdio, http) as { setProtocolVersion?: (version: string) => void };
   const original = transport.setProtocolVersion?.bind(transport);
   transport.setProtocolVersion = (version) => {
     negotiated = version;

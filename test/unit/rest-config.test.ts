@@ -283,7 +283,7 @@ describe('secrets', () => {
   const bearer = (token: string): object => ({ type: 'bearer', token });
   const before = { base_url, auth: bearer('${env:MILLRACE_A}') };
   const change = (given: Record<string, unknown>, was: Record<string, unknown> = before): (() => void) => {
-    return () => assertSecretsBound(type, { before: was, after: { ...was, ...given }, given });
+    return () => assertSecretsBound(type, { before: was, after: { ...was, ...given }, given, worked: false });
   };
 
   test('another host asks for them again', () => {
@@ -329,9 +329,9 @@ describe('secrets', () => {
     };
     const was = { base_url, auth };
     const after = { base_url, auth: { ...auth, token_url: 'https://evil.com/t' } };
-    expect(refusal(() => assertSecretsBound(type, { before: was, after, given: {} })).message).toContain(
-      'auth.token_url',
-    );
+    expect(
+      refusal(() => assertSecretsBound(type, { before: was, after, given: {}, worked: false })).message,
+    ).toContain('auth.token_url');
   });
 });
 

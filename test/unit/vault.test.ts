@@ -194,7 +194,7 @@ function activeKeyOf(dir: string): Promise<string> {
   const module = join(import.meta.dirname, '../../src/vault/key-ring.ts');
   const code = `
     import { readKeyRing } from ${JSON.stringify(module)};
-    process.stdout.write(readKeyRing({ dataDir: ${JSON.stringify(dir)}, masterKey: undefined, make: true }).active.id);`;
+    process.stdout.write(readKeyRing({ dataDir: ${JSON.stringify(dir)}, env: {}, make: true }).active().id);`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

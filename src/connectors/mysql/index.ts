@@ -10,6 +10,8 @@ export const mysql: ConnectorType<MysqlConfig> = {
     'Tables, views and queries of a MySQL (8.0 or later) or MariaDB (10.6 or later) database, read incrementally by a cursor column or whole. It only reads: a login that may do no more than SELECT is enough.',
   config: mysqlConfig,
   secrets: ['password', 'url'],
+  boundTo: ['host', 'url'],
+  boundFrom: 'worked',
   async open(config, options) {
     const { openMysql } = await import('./source.ts');
     return openMysql(config, options);

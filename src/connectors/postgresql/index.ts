@@ -10,6 +10,8 @@ export const postgresql: ConnectorType<PostgresConfig> = {
     'Tables, views and queries of a PostgreSQL database (12 or later), read incrementally by a cursor column or whole. It only reads: a login that may do no more than SELECT is enough.',
   config: postgresConfig,
   secrets: ['password', 'url'],
+  boundTo: ['host', 'url'],
+  boundFrom: 'worked',
   async open(config, options) {
     const { openPostgres } = await import('./source.ts');
     return openPostgres(config, options);

@@ -12,6 +12,7 @@ import { listRuns } from './list-runs.ts';
 import { previewStream } from './preview-stream.ts';
 import { queryData } from './query-data.ts';
 import { registerConnector } from './register-connector.ts';
+import { rotateSecret } from './rotate-secret.ts';
 import { syncConnector } from './sync-connector.ts';
 import { testConnector } from './test-connector.ts';
 import { updateConnector } from './update-connector.ts';
@@ -25,6 +26,7 @@ export const tools: readonly Tool[] = [
   updateConnector,
   deleteConnector,
   testConnector,
+  rotateSecret,
   discoverStreams,
   previewStream,
   syncConnector,
