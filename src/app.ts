@@ -24,7 +24,7 @@ import { createVerdicts } from './services/verdicts.ts';
 import { openStore } from './store/open.ts';
 import { createKeptSecrets } from './vault/kept-secrets.ts';
 import type { Rotation } from './vault/rotation.ts';
-import { createSecretTools } from './vault/secret-tools.ts';
+import { createSecretTools, type SecretTools } from './vault/secret-tools.ts';
 import { type UserSecrets, userSecrets } from './vault/user-secrets.ts';
 import { openVault, type Vault } from './vault/vault.ts';
 
@@ -35,6 +35,8 @@ export interface App extends AsyncDisposable {
   readonly vault: Vault;
   /** Named secrets, for `millrace secret`. */
   readonly secrets: UserSecrets;
+  /** What references name, in clear. */
+  readonly references: Pick<SecretTools, 'reveal'>;
   readonly log: Log;
   /** Whether the audit log is whole and as it was written. */
   verifyAudit(): Promise<{ readonly entries: number; readonly problem: string | null }>;
@@ -56,6 +58,8 @@ export interface AppOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Who acts, for the audit log. */
   readonly actor: string;
+  /** What happens to a credential given in clear when the config file does not say; accepted when absent. */
+  readonly literals?: 'accept' | 'reject';
 }
 
 /** The only place where parts meet: configuration in, running system out. Throws MillraceError. */
@@ -83,7 +87,11 @@ export async function openApp(options: AppOptions): Promise<App> {
     secrets: createKeptSecrets(connector, kept),
   });
   const threads = opened.use(createThreads({ idle: config.runs.concurrent, hostFor }));
-  const secrets = createSecretTools({ vault, env: options.env, rules: config.secrets });
+  const secrets = createSecretTools({
+    vault,
+    env: options.env,
+    rules: { ...config.secrets, literals: config.secrets.literals ?? options.literals ?? 'accept' },
+  });
 
   const open = async (name: string) => {
     const connector = await store.connectors.get(name);
@@ -175,6 +183,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     services,
     vault,
     secrets: userSecrets(vault),
+    references: secrets,
     log,
     verifyAudit: () => store.audit.verify(),
     async rotateKey(onProgress) {

@@ -1,196 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
-import { z } from 'zod';
-import { BREAKER_RULES } from './core/breaker.ts';
-import { parseCron, SPREAD_MAX_MS } from './core/cron.ts';
+import type { z } from 'zod';
+import { configSchema } from './core/config-schema.ts';
 import { MillraceError } from './core/errors.ts';
 import { nearest, suggestion } from './core/nearest.ts';
 
-const milliseconds = (least: number, most: number) => z.number().int().min(least).max(most);
-
-const timezone = z
-  .string()
-  .max(60)
-  .superRefine(holds((zone) => parseCron('* * * * *', zone)));
-const cronOrOff = z
-  .string()
-  .max(100)
-  .superRefine(holds((text) => text === 'off' || parseCron(text, 'UTC')));
-const hostRule = z.string().min(1).max(300);
-
-/** The section `millrace` of the config file: every option with its default. */
-const section = z.strictObject({
-  dataDir: z
-    .string()
-    .min(1)
-    .optional()
-    .describe('Folder for what Millrace keeps; relative to the config file.'),
-  runs: z
-    .strictObject({
-      concurrent: z.number().int().min(1).max(32).default(2).describe('Runs at one time.'),
-      attempts: z
-        .number()
-        .int()
-        .min(1)
-        .max(20)
-        .default(3)
-        .describe('Attempts of a run before it has failed.'),
-      backoffMs: z
-        .tuple([milliseconds(1, 3_600_000), milliseconds(1, 86_400_000)])
-        .refine(([first, most]) => first <= most, 'the first wait may not be above the longest')
-        .default([1_000, 60_000])
-        .describe('First and longest wait between attempts.'),
-      timeoutMs: milliseconds(1_000, 604_800_000)
-        .default(7_200_000)
-        .describe('Longest duration of one attempt.'),
-      keepDays: z
-        .number()
-        .int()
-        .min(1)
-        .max(36_500)
-        .default(90)
-        .describe('Days that ended runs stay in the history.'),
-      keepRuns: z
-        .number()
-        .int()
-        .min(1)
-        .max(1_000_000)
-        .default(10_000)
-        .describe('Most runs of a connector that stay in the history.'),
-    })
-    .prefault({}),
-  breaker: z
-    .strictObject({
-      failures: z
-        .number()
-        .int()
-        .min(1)
-        .max(1_000)
-        .default(BREAKER_RULES.failures)
-        .describe('Failed runs in a row that open the breaker.'),
-      openMs: milliseconds(1, 86_400_000)
-        .default(BREAKER_RULES.openMs)
-        .describe('How long the schedule of that connector then rests.'),
-    })
-    .prefault({}),
-  scheduler: z
-    .strictObject({
-      enabled: z.boolean().default(true).describe('Whether this process may start scheduled runs.'),
-      timezone: timezone.default('UTC').describe('Of connectors that name none.'),
-      healthCheck: cronOrOff.default('*/15 * * * *').describe('When each connector is checked, or `off`.'),
-      catchUp: z
-        .enum(['once', 'none'])
-        .default('once')
-        .describe('What becomes of times that passed while no server was running.'),
-      overlap: z
-        .enum(['skip', 'queue'])
-        .default('skip')
-        .describe('What becomes of a time that comes while a run of the connector is under way.'),
-      spreadMs: milliseconds(0, SPREAD_MAX_MS)
-        .default(10_000)
-        .describe('Over how long the starts of one due time are spread, at most a tenth of the interval.'),
-    })
-    .prefault({}),
-  alerts: z
-    .strictObject({
-      webhook: z
-        .string()
-        .min(1)
-        .max(2_000)
-        .nullable()
-        .default(null)
-        .describe('Where changes of health are told to: an address, or a reference to one.'),
-      secret: z
-        .string()
-        .regex(
-          /^\$\{[^{}]+\}$/,
-          'a reference, e.g. "${env:MILLRACE_ALERT_SECRET}": the key itself has no place in this file',
-        )
-        .nullable()
-        .default(null)
-        .describe('Reference to the key that signs them.'),
-      holdMs: milliseconds(1_000, 86_400_000)
-        .default(60_000)
-        .describe('How long a state has to hold before it is told.'),
-    })
-    .refine(({ webhook, secret }) => webhook === null || secret !== null, {
-      path: ['secret'],
-      message:
-        'a webhook needs a key that signs: name it with a reference, e.g. "${env:MILLRACE_ALERT_SECRET}"',
-    })
-    .prefault({}),
-  network: z
-    .strictObject({
-      allow: z
-        .array(hostRule)
-        .max(1_000)
-        .default([])
-        .describe('When set, the only hosts that connectors may reach.'),
-      allowPrivateHttp: z
-        .array(hostRule)
-        .max(1_000)
-        .default([])
-        .describe('Private and loopback hosts that REST connectors may reach all the same.'),
-    })
-    .prefault({}),
-  secrets: z
-    .strictObject({
-      env: z
-        .array(z.string().min(1).max(200))
-        .max(1_000)
-        .default(['MILLRACE_*'])
-        .describe('Environment variables that a reference may name.'),
-      files: z
-        .array(z.string().refine(isAbsolute, 'an absolute path'))
-        .max(1_000)
-        .default([])
-        .describe('Files and folders that a reference may name.'),
-      literals: z
-        .enum(['accept', 'reject'])
-        .default('accept')
-        .describe('What happens to a credential given in clear.'),
-    })
-    .prefault({}),
-  query: z
-    .strictObject({
-      timeoutMs: milliseconds(100, 600_000).default(10_000).describe('Longest duration of a query.'),
-      maxRows: z.number().int().min(1).max(100_000).default(1_000).describe('Most rows of an answer.'),
-      maxBytes: z
-        .number()
-        .int()
-        .min(1_000)
-        .max(10_000_000)
-        .default(25_000)
-        .describe('Most bytes of an answer.'),
-    })
-    .prefault({}),
-  connectors: z
-    .array(z.record(z.string(), z.unknown()))
-    .max(10_000)
-    .default([])
-    .describe('Connectors, as `register_connector` takes them.'),
-});
-
-/** What a parser of ours says, as the schema says it. */
-function holds(parse: (text: string) => unknown): (text: string, context: z.RefinementCtx) => void {
-  return (text, context) => {
-    try {
-      parse(text);
-    } catch (error) {
-      context.addIssue({
-        code: 'custom',
-        message: error instanceof MillraceError ? `${error.message} ${error.hint}` : String(error),
-      });
-    }
-  };
-}
-
-/** Options of the contract that nothing here uses yet. Accepted, they would seem to do something. */
-const NOT_YET = ['http'];
-
 /** What the program was told: the file's section, with defaults, and the flags. */
-export interface Config extends Readonly<Omit<z.output<typeof section>, 'dataDir'>> {
+export interface Config extends Readonly<Omit<z.output<typeof configSchema>, 'dataDir'>> {
   /** Absolute. */
   readonly dataDir: string;
   readonly readOnly: boolean;
@@ -225,7 +42,7 @@ export function loadConfig(sources: ConfigSources): Config {
   const named = flags.config ?? env['MILLRACE_CONFIG'];
   const file = named === undefined || named === '' ? null : fromHome(named, cwd, home);
   const { dataDir: fromFile, ...options } =
-    file === null ? section.parse({}) : parseSection(readSection(file), file);
+    file === null ? configSchema.parse({}) : parseSection(readSection(file), file);
   const fromOutside = flags.dataDir ?? (env['MILLRACE_DATA_DIR'] || undefined);
   const dataDir =
     fromOutside !== undefined
@@ -313,23 +130,13 @@ function parseJson(text: string, file: string): unknown {
   }
 }
 
-function parseSection(input: unknown, file: string): z.output<typeof section> {
-  const result = section.safeParse(input, { reportInput: false });
+function parseSection(input: unknown, file: string): z.output<typeof configSchema> {
+  const result = configSchema.safeParse(input, { reportInput: false });
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const path = (issue?.path ?? []).map(String);
   if (issue?.code === 'unrecognized_keys') {
     const option = [...path, issue.keys[0] ?? ''].join('.');
-    if (NOT_YET.includes(option)) {
-      throw new MillraceError(
-        'invalid_config',
-        `The option millrace.${option} is not served by this version.`,
-        {
-          hint: `Remove "${issue.keys[0]}" from the config file; nothing here would use it.`,
-          who: 'person',
-        },
-      );
-    }
     throw unknownOption(`millrace.${option}`, file);
   }
   throw new MillraceError(
@@ -347,7 +154,7 @@ const OPTIONS: readonly string[] = [
   'mcpServers',
   'millrace',
   'millrace.dataDir',
-  ...Object.entries(section.parse({})).flatMap(([name, value]) => [
+  ...Object.entries(configSchema.parse({})).flatMap(([name, value]) => [
     `millrace.${name}`,
     ...(typeof value !== 'object' || Array.isArray(value)
       ? []

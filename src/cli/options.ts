@@ -37,6 +37,11 @@ export const COMMANDS = {
     what: 'a tour: starts a database server, registers it, syncs, changes rows, syncs again, asks questions',
     options: { source: { type: 'string' }, rows: { type: 'string' } },
   },
+  serve: {
+    usage: 'millrace serve [--host H] [--port P]',
+    what: 'MCP over HTTP at /mcp, a dashboard at /, /healthz and /metrics: the always-on form',
+    options: { host: { type: 'string' }, port: { type: 'string' } },
+  },
   sync: {
     usage: 'millrace sync CONNECTOR [--stream S …] [--full-refresh]',
     what: 'one run in the terminal; the exit code says how it went',

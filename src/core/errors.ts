@@ -121,6 +121,7 @@ export const ERROR_CODES = {
     meaning: 'the confirmation does not belong to this plan',
   },
   read_only: { recovery: 'abort', who: 'administrator', meaning: 'this server was started read-only' },
+  scope_missing: { recovery: 'abort', who: 'administrator', meaning: 'the token may not have that done' },
   cancelled: { recovery: 'abort', who: 'assistant', meaning: 'somebody asked for it to stop' },
   internal: { recovery: 'abort', who: 'administrator', meaning: 'a mistake of ours' },
 } as const satisfies Record<string, CodeEntry>;

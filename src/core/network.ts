@@ -46,6 +46,12 @@ export function createHostMatcher(entries: readonly string[]): (host: string, po
   };
 }
 
+/** Whether only this machine reaches it: `localhost`, 127.0.0.0/8, ::1. */
+export function isLoopback(host: string): boolean {
+  return loopback(host, 0);
+}
+
+const loopback = createHostMatcher(['localhost', '127.0.0.0/8', '::1/128']);
 const linkLocal = new BlockList();
 linkLocal.addSubnet('169.254.0.0', 16, 'ipv4');
 linkLocal.addSubnet('fe80::', 10, 'ipv6');

@@ -17,8 +17,8 @@ export interface Runner extends AsyncDisposable {
   cancel(runId: string): boolean;
   /** Why the end of a run held here cannot be written, while that is so. */
   unwritten(runId: string): ErrorView | undefined;
-  /** Hears of each change of a run held here. Returns how to stop listening. */
-  onChange(listener: (runId: string) => void): () => void;
+  /** Hears of each change of a run held here; `left`: it is held no more. Returns how to stop listening. */
+  onChange(listener: (runId: string, left: boolean) => void): () => void;
 }
 
 export interface RunnerParts {
@@ -53,15 +53,15 @@ export function createRunner(parts: RunnerParts): Runner {
   const held = new Map<string, AbortController>();
   const unwritten = new Map<string, ErrorView>();
   const working = new Set<Promise<void>>();
-  const listeners = new Set<(runId: string) => void>();
+  const listeners = new Set<(runId: string, left: boolean) => void>();
   let timer: NodeJS.Timeout | undefined;
   let looking = false;
   let again = false;
   let started = false;
   let closed = false;
 
-  const changed = (runId: string): void => {
-    for (const listener of listeners) listener(runId);
+  const changed = (runId: string, left = false): void => {
+    for (const listener of listeners) listener(runId, left);
   };
 
   const look = async (): Promise<void> => {
@@ -103,7 +103,7 @@ export function createRunner(parts: RunnerParts): Runner {
       .finally(() => {
         held.delete(claim.run_id);
         working.delete(work);
-        changed(claim.run_id);
+        changed(claim.run_id, true);
         if (!closed) void look();
       });
     working.add(work);

@@ -12,7 +12,7 @@ import {
 import { z } from 'zod';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
 import { suggestion } from '../core/nearest.ts';
-import type { Services } from '../services/services.ts';
+import type { Caller, Scope, Services } from '../services/services.ts';
 import { cleanText } from './clean.ts';
 import { abilitiesOf } from './client-abilities.ts';
 import { serveCompletions } from './completions.ts';
@@ -180,9 +180,19 @@ function clientName(context: ServerContext): string | undefined {
   return clientInfo.safeParse(envelope[CLIENT_INFO_META_KEY]).data?.name;
 }
 
+/** Over HTTP the principal whom the door has let in, with what they may have done; over stdio whoever started the process. */
+function callerOf(context: ServerContext, client: string): Caller {
+  const auth = context.http?.authInfo;
+  if (auth === undefined) return { actor: `mcp:${client}` };
+  const scopes = new Set(SCOPES.filter((scope) => auth.scopes.includes(scope)));
+  return { actor: `http:${auth.clientId}/${client}`, scopes };
+}
+
+const SCOPES = ['read', 'operate', 'admin'] as const satisfies readonly Scope[];
+
 function callContext(context: ServerContext, client: string): CallContext {
   const { signal, _meta, notify } = context.mcpReq;
-  const caller = { actor: `mcp:${cleanText(client.slice(0, clientChars))}` };
+  const caller = callerOf(context, cleanText(client.slice(0, clientChars)));
   const progressToken = _meta?.progressToken;
   if (progressToken === undefined) return { caller, signal };
   const onRun = createProgress((update) => {

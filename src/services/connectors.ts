@@ -6,7 +6,7 @@ import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
 import { breakerView, shortly } from './breakers.ts';
 import { checkConnector } from './checks.ts';
-import { assertWritable, type Context, shownConnector } from './context.ts';
+import { assertMay, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { describeChanges, difference } from './difference.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
@@ -31,7 +31,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
     guides: guideViews,
 
     async register(input, caller, signal) {
-      assertWritable(context);
+      assertMay(context, caller, 'admin');
       const { test: wanted, ...given } = validate(registerSchema, input, 'The connector');
       const type = findConnectorType(given.type);
       const earlier = earlierStream(given);
@@ -118,7 +118,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
     },
 
     async update(input, caller, signal) {
-      assertWritable(context);
+      assertMay(context, caller, 'admin');
       const change = validate(updateSchema, input, 'The change');
       const before = await connectors.get(change.connector);
       const type = findConnectorType(before.type);

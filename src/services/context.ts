@@ -20,6 +20,7 @@ import type {
   RunStore,
 } from '../store/store.ts';
 import type { SecretTools } from '../vault/secret-tools.ts';
+import type { Caller, Scope } from './services.ts';
 
 /** What the use cases work with; `app.ts` puts it together. */
 export interface Context {
@@ -64,8 +65,9 @@ export interface Settings {
   readonly query: { readonly timeoutMs: number; readonly maxRows: number; readonly maxBytes: number };
 }
 
-/** Throws `read_only` when this server may not change anything. */
-export function assertWritable(context: Context): void {
+/** Throws `read_only` when this server may not change anything, `scope_missing` when the caller may not have that done. */
+export function assertMay(context: Context, caller: Caller, scope: Exclude<Scope, 'read'>): void {
+  if (caller.scopes !== undefined && !caller.scopes.has(scope)) throw scopeMissing(caller, scope);
   if (!context.settings.readOnly) return;
   throw new MillraceError(
     'read_only',
@@ -74,6 +76,13 @@ export function assertWritable(context: Context): void {
       hint: 'Start millrace without --read-only to allow changes.',
     },
   );
+}
+
+function scopeMissing(caller: Caller, scope: Scope): MillraceError {
+  const has = [...(caller.scopes ?? [])].join(', ');
+  return new MillraceError('scope_missing', `This needs the scope "${scope}"; the token has ${has}.`, {
+    hint: `Whoever runs this server gives the token the scope "${scope}" in "http.tokens" of its config file (or the authorization server does), or makes one that has it. Nothing was changed.`,
+  });
 }
 
 /** A connector ready to be opened in a thread: its secrets in clear. */

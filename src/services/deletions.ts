@@ -1,5 +1,5 @@
 import { MillraceError } from '../core/errors.ts';
-import { assertWritable, type Context } from './context.ts';
+import { assertMay, type Context } from './context.ts';
 import { hasEnded } from './runs.ts';
 import type { ConnectorService } from './services.ts';
 
@@ -22,7 +22,7 @@ export function createDeletions(context: Context): Pick<ConnectorService, 'delet
 
   return {
     async delete(input, caller) {
-      assertWritable(context);
+      assertMay(context, caller, 'admin');
       const record = await context.connectors.get(input.connector);
       const keepData = input.keep_data ?? true;
       const tables = context.warehouse

@@ -1,6 +1,6 @@
 import type { Connector, Stream } from '../core/model.ts';
 import type { Replayed } from '../destinations/destination.ts';
-import { assertWritable, type Context, sourceSpec, withinTime } from './context.ts';
+import { assertMay, type Context, sourceSpec, withinTime } from './context.ts';
 import { assertStreams } from './runs.ts';
 import type { RejectService, Replay, ReplayRequest } from './services.ts';
 
@@ -24,7 +24,7 @@ export function createRejectService(context: Context): RejectService {
     },
 
     async replay(request, caller, signal) {
-      assertWritable(context);
+      assertMay(context, caller, 'operate');
       const connector = await connectors.get(request.connector);
       assertStreams(connector, [request.stream]);
       const done = await withinTime(connector.name, { signal }, (inTime) =>

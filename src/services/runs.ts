@@ -1,7 +1,7 @@
 import { MillraceError, type NextAction } from '../core/errors.ts';
 import type { Connector, Run, RunStatus, StreamResult } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
-import { assertWritable, type Context } from './context.ts';
+import { assertMay, type Context } from './context.ts';
 import type { RunService, WaitOptions } from './services.ts';
 
 const ended: ReadonlySet<RunStatus> = new Set(['succeeded', 'partial', 'failed', 'cancelled']);
@@ -20,7 +20,7 @@ export function createRunService(context: Context): RunService {
 
   return {
     async sync(request, options) {
-      assertWritable(context);
+      assertMay(context, options.caller, 'operate');
       const connector = await context.connectors.get(request.connector);
       assertStreams(connector, request.streams);
       const queued = await runs.enqueue({
@@ -70,8 +70,19 @@ export function createRunService(context: Context): RunService {
       return await runs.readLog(run_id, Number.MAX_SAFE_INTEGER);
     },
 
+    onEnded(listener) {
+      return runner.onChange((runId, left) => {
+        if (!left) return;
+        const tell = (run: Run): void => {
+          if (hasEnded(run)) listener(run);
+        };
+        // A store that cannot be read now: the run is in the history all the same, only uncounted.
+        runs.get(runId).then(tell, () => undefined);
+      });
+    },
+
     async cancel(runId, caller) {
-      assertWritable(context);
+      assertMay(context, caller, 'operate');
       const run = await runs.cancel(runId);
       if (hasEnded(run)) return withActions(run);
       await context.audit.append({ actor: caller.actor, action: 'cancel_run', subject: runId, detail: {} });

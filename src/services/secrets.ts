@@ -5,14 +5,14 @@ import type { Connector } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import { validate } from '../core/validate.ts';
 import { isSecretField, mapStrings, stringsOf } from '../vault/config-strings.ts';
-import { ask, assertWritable, type Context } from './context.ts';
+import { ask, assertMay, type Context } from './context.ts';
 import type { SecretService } from './services.ts';
 
 /** Credentials of connectors that are already registered. */
 export function createSecretService(context: Context): SecretService {
   return {
     async rotate(request, caller, signal) {
-      assertWritable(context);
+      assertMay(context, caller, 'admin');
       const before = await context.connectors.get(request.connector);
       const type = findConnectorType(before.type);
       assertSecretField(before, request.field, type);

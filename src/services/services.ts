@@ -35,9 +35,14 @@ export interface Services {
   readonly changes: ChangeService;
 }
 
-/** Who calls, for the audit log. */
+/** What a caller may have done: look; also start, stop and replay runs; also change connectors and their secrets. */
+export type Scope = 'read' | 'operate' | 'admin';
+
+/** Who calls: for the audit log, and for what they may have done. */
 export interface Caller {
   readonly actor: string;
+  /** Absent: everything, as whoever started this process may. */
+  readonly scopes?: ReadonlySet<Scope>;
 }
 
 export interface ConnectorTypeView {
@@ -207,6 +212,8 @@ export interface RunService {
   /** All that is kept of a run's log, in order of time. Throws `run_not_found`. */
   log(runId: string): Promise<readonly LogLine[]>;
   cancel(runId: string, caller: Caller): Promise<Run>;
+  /** Hears of each run that this process brings to an end. Returns how to stop listening. */
+  onEnded(listener: (run: Run) => void): () => void;
 }
 
 export interface WaitOptions {

@@ -1,8 +1,12 @@
 import { fileURLToPath } from 'node:url';
-import { Client as ModernClient } from '@modelcontextprotocol/client';
+import {
+  Client as ModernClient,
+  StreamableHTTPClientTransport as ModernHttp,
+} from '@modelcontextprotocol/client';
 import { StdioClientTransport as ModernTransport } from '@modelcontextprotocol/client/stdio';
 import { Client as LegacyClient } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport as LegacyTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { StreamableHTTPClientTransport as LegacyHttp } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { ElicitRequestSchema, ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 
 /** `modern`: protocol 2026-07-28 and no fallback. `legacy`: the 2025 protocols, through the SDK that clients of then use. */
@@ -117,15 +121,29 @@ export async function connectMillrace(options: ConnectOptions): Promise<Millrace
   const [command, ...args] = options.command ?? millraceCommand(options.dataDir, options.args);
   const env = { ...definedOnly(process.env), ...options.env };
   const server = { command, args, env, stderr: 'pipe' as const };
-  const wired =
-    options.generation === 'modern' ? modern(server, options.person) : legacy(server, options.person);
+  return await connected(
+    options.generation,
+    options.generation === 'modern' ? modern(server, options.person) : legacy(server, options.person),
+  );
+}
+
+/** Connects a client of one generation to a server that is already there, over Streamable HTTP. */
+export async function connectHttp(options: HttpConnectOptions): Promise<MillraceClient> {
+  const { generation, person } = options;
+  return await connected(
+    generation,
+    generation === 'modern' ? modern(options, person) : legacy(options, person),
+  );
+}
+
+async function connected(generation: Generation, wired: Wired): Promise<MillraceClient> {
   const said = collect(wired.stderr);
   try {
     await wired.connect();
     await wired.listTools();
   } catch (error) {
     await wired.close();
-    throw new Error(`no ${options.generation} connection: ${String(error)}\n${said()}`);
+    throw new Error(`no ${generation} connection: ${String(error)}\n${said()}`);
   }
   const call: MillraceClient['call'] = async (name, given = {}, callOptions = {}) => {
     return replyOf(await wired.call({ name, arguments: { ...given } }, callOptions));
@@ -163,7 +181,21 @@ export function millraceCommand(
   return [process.execPath, fileURLToPath(new URL(MAIN, import.meta.url)), '--data-dir', dataDir, ...args];
 }
 
-interface Server {
+export interface HttpConnectOptions {
+  readonly generation: Generation;
+  /** The MCP endpoint. */
+  readonly url: string;
+  readonly token?: string;
+  readonly person?: ConnectOptions['person'];
+}
+
+type Server = StdioServer | HttpConnectOptions;
+
+function headersOf({ token }: HttpConnectOptions): { headers: Record<string, string> } {
+  return { headers: token === undefined ? {} : { authorization: `Bearer ${token}` } };
+}
+
+interface StdioServer {
   readonly command: string;
   readonly args: string[];
   readonly env: Record<string, string>;
@@ -199,7 +231,9 @@ interface Wired {
 type Person = ConnectOptions['person'];
 
 function modern(server: Server, person: Person): Wired {
-  const transport = new ModernTransport(server);
+  const stdio = 'url' in server ? null : new ModernTransport(server);
+  const http =
+    'url' in server ? new ModernHttp(new URL(server.url), { requestInit: headersOf(server) }) : null;
   const client = new ModernClient(CLIENT_INFO, {
     versionNegotiation: { mode: { pin: '2026-07-28' } },
     ...(person ? { capabilities: { elicitation: { form: {} } } } : {}),
@@ -211,8 +245,8 @@ function modern(server: Server, person: Person): Wired {
     heard.push(params.uri);
   });
   return {
-    stderr: transport.stderr,
-    connect: () => client.connect(transport),
+    stderr: stdio?.stderr ?? null,
+    connect: () => client.connect(transportOf(stdio, http)),
     listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
     listResources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
     readResource: async (uri) => textOf((await client.readResource({ uri })).contents),
@@ -227,7 +261,7 @@ function modern(server: Server, person: Person): Wired {
       return { heard, [Symbol.asyncDispose]: () => subscription.close() };
     },
     call: (params, options) => client.callTool(params, requestOptions(options)),
-    pid: () => transport.pid,
+    pid: () => stdio?.pid,
     protocolVersion: () => client.getNegotiatedProtocolVersion(),
     instructions: () => client.getInstructions(),
     close: () => client.close(),
@@ -235,7 +269,9 @@ function modern(server: Server, person: Person): Wired {
 }
 
 function legacy(server: Server, person: Person): Wired {
-  const transport = new LegacyTransport(server);
+  const stdio = 'url' in server ? null : new LegacyTransport(server);
+  const http =
+    'url' in server ? new LegacyHttp(new URL(server.url), { requestInit: headersOf(server) }) : null;
   const client = new LegacyClient(CLIENT_INFO, person ? { capabilities: { elicitation: {} } } : {});
   if (person) client.setRequestHandler(ElicitRequestSchema, ({ params }) => answerOf(person, params.message));
   const heard: string[] = [];
@@ -244,14 +280,15 @@ function legacy(server: Server, person: Person): Wired {
   });
   let negotiated: string | undefined;
   // The client offers the version it agreed on to any transport that wants to know; it keeps no getter for it.
-  Object.assign(transport, {
-    setProtocolVersion: (version: string) => {
-      negotiated = version;
-    },
-  });
+  const transport = transportOf(stdio, http) as { setProtocolVersion?: (version: string) => void };
+  const original = transport.setProtocolVersion?.bind(transport);
+  transport.setProtocolVersion = (version) => {
+    negotiated = version;
+    original?.(version);
+  };
   return {
-    stderr: transport.stderr,
-    connect: () => client.connect(transport),
+    stderr: stdio?.stderr ?? null,
+    connect: () => client.connect(transportOf(stdio, http)),
     listTools: async () => (await client.listTools()).tools as readonly ListedTool[],
     listResources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
     readResource: async (uri) => textOf((await client.readResource({ uri })).contents),
@@ -271,11 +308,17 @@ function legacy(server: Server, person: Person): Wired {
       };
     },
     call: (params, options) => client.callTool(params, undefined, requestOptions(options)),
-    pid: () => transport.pid,
+    pid: () => stdio?.pid,
     protocolVersion: () => negotiated,
     instructions: () => client.getInstructions(),
     close: () => client.close(),
   };
+}
+
+function transportOf<A, B>(stdio: A | null, http: B | null): A | B {
+  const transport = stdio ?? http;
+  if (transport === null) throw new TypeError('no transport');
+  return transport;
 }
 
 function answerOf(person: NonNullable<Person>, message: string): PersonsAnswerSent {

@@ -36,8 +36,8 @@ function serviceOver(store: Store) {
     },
   };
   const runner = {
-    onChange(listener: (runId: string) => void) {
-      seen.nudge = () => listener('any');
+    onChange(listener: (runId: string, left: boolean) => void) {
+      seen.nudge = () => listener('any', false);
       return () => {
         seen.nudge = () => undefined;
       };

@@ -1,0 +1,64 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { toNodeHandler } from '@modelcontextprotocol/node';
+import { type AuthInfo, createMcpHandler, isLegacyRequest } from '@modelcontextprotocol/server';
+import { createChangeBus } from './change-bus.ts';
+import { createConfirmations } from './confirm.ts';
+import { createMcpServer, type McpOptions } from './server.ts';
+import { createSessions } from './sessions.ts';
+
+export interface McpHttpOptions extends Omit<McpOptions, 'confirmations'> {
+  /** Most bytes of a request. */
+  readonly bodyMaxBytes: number;
+  /** What builds a server; absent: Millrace's own. The protocol's conformance suite brings fixtures of its own. */
+  readonly create?: (options: McpOptions) => ReturnType<typeof createMcpServer>;
+}
+
+/** A request, and who sent it: what stands in front has judged both. */
+export type AuthedRequest = IncomingMessage & { auth?: AuthInfo };
+
+/** MCP over Streamable HTTP for clients of both generations. */
+export interface McpHttp extends AsyncDisposable {
+  handle(request: AuthedRequest, response: ServerResponse): Promise<void>;
+  /** Sessions of 2025 clients that are open now. */
+  sessions(): number;
+}
+
+/** Streams and sessions of one process at most; a client that meets the bound is told to come again. */
+const subscriptionsMax = 256;
+
+/**
+ * Clients of 2026-07-28 are served without a session, a server for each request; those of 2025 have one, since only so
+ * can they be asked something and follow resources. Which of the two a request is, the SDK says.
+ */
+export function createMcpHttp(options: McpHttpOptions): McpHttp {
+  const { services, logger, bodyMaxBytes, create = createMcpServer } = options;
+  const confirmations = createConfirmations();
+  const build = (): ReturnType<typeof createMcpServer> => create({ ...options, confirmations });
+  const onerror = (error: Error): void =>
+    logger?.error({ event: 'mcp_error', detail: error.message }, 'MCP over HTTP');
+  const modern = createMcpHandler(build, {
+    legacy: 'reject',
+    bus: createChangeBus(services),
+    maxSubscriptions: subscriptionsMax,
+    maxRequestBodySize: bodyMaxBytes,
+    onerror,
+  });
+  const sessions = createSessions({ build, bodyMaxBytes, onerror });
+  const node = toNodeHandler(
+    {
+      fetch: async (request, given) =>
+        (await isLegacyRequest(request, undefined, { maxRequestBodySize: bodyMaxBytes }))
+          ? await sessions.fetch(request, given?.authInfo)
+          : await modern.fetch(request, given),
+    },
+    { maxRequestBodySize: bodyMaxBytes, onerror },
+  );
+  return {
+    // The adapter's shape has no `undefined` in what may be absent.
+    handle: (request, response) => node(request as Parameters<typeof node>[0], response),
+    sessions: sessions.count,
+    async [Symbol.asyncDispose]() {
+      await Promise.all([modern.close(), sessions[Symbol.asyncDispose]()]);
+    },
+  };
+}

@@ -1,0 +1,106 @@
+import { randomUUID } from 'node:crypto';
+import {
+  type AuthInfo,
+  type McpServer,
+  WebStandardStreamableHTTPServerTransport,
+} from '@modelcontextprotocol/server';
+import { createReplay } from './replay.ts';
+
+export interface SessionsOptions {
+  readonly build: () => McpServer;
+  readonly bodyMaxBytes: number;
+  readonly onerror: (error: Error) => void;
+}
+
+export interface Sessions extends AsyncDisposable {
+  fetch(request: Request, auth: AuthInfo | undefined): Promise<Response>;
+  count(): number;
+}
+
+interface Session {
+  readonly id: string;
+  readonly transport: WebStandardStreamableHTTPServerTransport;
+  readonly server: McpServer;
+  /** Whose it is; another principal's request does not find it. */
+  readonly principal: string;
+  usedAt: number;
+}
+
+/** Sessions at most; the one that was not used for the longest time gives way. */
+const sessionsMax = 256;
+/** A session that nobody used for so long is closed; the client begins another one when it comes back. */
+const idleMs = 30 * 60_000;
+const sweepMs = 60_000;
+/** When a client that was cut off may ask for the rest of its answer. */
+const retryMs = 1_000;
+
+/** The sessionful leg of Streamable HTTP (2025-11-25 and before): bounded, and cleared of what nobody uses. */
+export function createSessions({ build, bodyMaxBytes, onerror }: SessionsOptions): Sessions {
+  const open = new Map<string, Session>();
+
+  const drop = async (session: Session): Promise<void> => {
+    open.delete(session.id);
+    await session.server.close().catch(onerror);
+  };
+  const sweep = setInterval(() => {
+    const limit = performance.now() - idleMs;
+    for (const session of open.values()) if (session.usedAt < limit) void drop(session);
+  }, sweepMs);
+  sweep.unref();
+
+  const begin = async (request: Request, auth: AuthInfo | undefined): Promise<Response> => {
+    const server = build();
+    const transport = new WebStandardStreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      eventStore: createReplay(),
+      retryInterval: retryMs,
+      maxRequestBodySize: bodyMaxBytes,
+      onsessioninitialized: (id) => {
+        const oldest = [...open.values()].sort((a, b) => a.usedAt - b.usedAt)[0];
+        if (open.size >= sessionsMax && oldest !== undefined) void drop(oldest);
+        open.set(id, { id, transport, server, principal: principalOf(auth), usedAt: performance.now() });
+      },
+      onsessionclosed: (id) => {
+        const session = open.get(id);
+        if (session !== undefined) void drop(session);
+      },
+    });
+    transport.onerror = onerror;
+    await server.connect(transport);
+    const response = await transport.handleRequest(request, withAuth(auth));
+    // What was no initialization opened no session, and nothing of it is to stay.
+    if (transport.sessionId === undefined || !open.has(transport.sessionId))
+      await server.close().catch(onerror);
+    return response;
+  };
+
+  return {
+    count: () => open.size,
+    async fetch(request, auth) {
+      const id = request.headers.get('mcp-session-id');
+      if (id === null) return await begin(request, auth);
+      const session = open.get(id);
+      if (session === undefined || session.principal !== principalOf(auth)) return unknownSession();
+      session.usedAt = performance.now();
+      return await session.transport.handleRequest(request, withAuth(auth));
+    },
+    async [Symbol.asyncDispose]() {
+      clearInterval(sweep);
+      await Promise.all([...open.values()].map(drop));
+    },
+  };
+}
+
+function withAuth(auth: AuthInfo | undefined): { readonly authInfo?: AuthInfo } {
+  return auth === undefined ? {} : { authInfo: auth };
+}
+
+function principalOf(auth: AuthInfo | undefined): string {
+  return auth?.clientId ?? '';
+}
+
+/** 404 is what tells a client to begin a new session (specification 2025-11-25, Streamable HTTP). */
+function unknownSession(): Response {
+  const error = { code: -32_001, message: 'There is no such session (any more): initialize a new one.' };
+  return Response.json({ jsonrpc: '2.0', error, id: null }, { status: 404 });
+}
