@@ -90,7 +90,10 @@ export async function openApp(options: AppOptions): Promise<App> {
   const secrets = createSecretTools({
     vault,
     env: options.env,
-    rules: { ...config.secrets, literals: config.secrets.literals ?? options.literals ?? 'accept' },
+    rules: {
+      ...config.secrets,
+      literals: config.saysLiterals ? config.secrets.literals : (options.literals ?? 'accept'),
+    },
   });
 
   const open = async (name: string) => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { configSchema } from './core/config-schema.ts';
 import { MillraceError } from './core/errors.ts';
 import { nearest, suggestion } from './core/nearest.ts';
@@ -12,6 +12,8 @@ export interface Config extends Readonly<Omit<z.output<typeof configSchema>, 'da
   readonly dataDir: string;
   readonly readOnly: boolean;
   readonly logLevel: LogLevel;
+  /** Whether the file says what happens to credentials given in clear: over HTTP they are refused when it does not. */
+  readonly saysLiterals: boolean;
   /** Absolute path of the file it came from; null without one. */
   readonly file: string | null;
 }
@@ -41,8 +43,9 @@ export function loadConfig(sources: ConfigSources): Config {
   const { flags, env, cwd = process.cwd(), home = homedir() } = sources;
   const named = flags.config ?? env['MILLRACE_CONFIG'];
   const file = named === undefined || named === '' ? null : fromHome(named, cwd, home);
+  const written = file === null ? {} : readSection(file);
   const { dataDir: fromFile, ...options } =
-    file === null ? configSchema.parse({}) : parseSection(readSection(file), file);
+    file === null ? configSchema.parse({}) : parseSection(written, file);
   const fromOutside = flags.dataDir ?? (env['MILLRACE_DATA_DIR'] || undefined);
   const dataDir =
     fromOutside !== undefined
@@ -55,9 +58,12 @@ export function loadConfig(sources: ConfigSources): Config {
     dataDir,
     readOnly: flags.readOnly ?? false,
     logLevel: logLevel(flags.logLevel ?? 'info'),
+    saysLiterals: saysLiterals.safeParse(written).success,
     file,
   };
 }
+
+const saysLiterals = z.object({ secrets: z.object({ literals: z.string() }) });
 
 function logLevel(name: string): LogLevel {
   const level = LOG_LEVELS.find((known) => known === name);

@@ -145,10 +145,8 @@ export const configSchema = z.strictObject({
         .describe('Files and folders that a reference may name.'),
       literals: z
         .enum(['accept', 'reject'])
-        .optional()
-        .describe(
-          'What happens to a credential given in clear: "accept", and "reject" over HTTP, when absent.',
-        ),
+        .default('accept')
+        .describe('What happens to a credential given in clear.'),
     })
     .prefault({}),
   query: z

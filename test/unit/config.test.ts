@@ -44,9 +44,9 @@ describe('mcp.config.example.json', () => {
   test('holds every option once, with its default', () => {
     const { dataDir: _shown, ...shown } = loadConfig({ ...linux, flags: { config: example } });
     const { dataDir: _default, ...defaults } = loadConfig(linux);
-    expect({ ...shown, file: null }).toEqual(defaults);
+    expect({ ...shown, file: null, saysLiterals: false }).toEqual(defaults);
     const { millrace } = JSON.parse(readFileSync(example, 'utf8')) as { millrace: Record<string, unknown> };
-    const { readOnly: _flag, logLevel: _level, file: _file, ...options } = defaults;
+    const { readOnly: _flag, logLevel: _level, file: _file, saysLiterals: _said, ...options } = defaults;
     const { dataDir, ...written } = millrace;
     expect(written).toEqual(options);
     expect(dataDir).toBe('./.millrace');
@@ -78,9 +78,18 @@ describe('loading', () => {
       network: { allow: [], allowPrivateHttp: [] },
       secrets: { env: ['MILLRACE_*'], files: [], literals: 'accept' },
       query: { timeoutMs: 10_000, maxRows: 1_000, maxBytes: 25_000 },
+      http: {
+        host: '127.0.0.1',
+        port: 7717,
+        tokens: [],
+        oauth: null,
+        allowedHosts: [],
+        requestsPerSecond: 50,
+      },
       connectors: [],
       readOnly: false,
       logLevel: 'info',
+      saysLiterals: false,
       file: null,
     });
   });
@@ -162,16 +171,6 @@ describe('bad input', () => {
     const { message } = loading({ millrace: { scheduler } });
     expect(message).toContain(`millrace.scheduler.${option} does not hold`);
     expect(message).toContain(said);
-  });
-
-  test.each(['http'])('%s is not served yet, and says so', (option) => {
-    const [first = '', second] = option.split('.');
-    const error = loading({ millrace: { [first]: second === undefined ? {} : { [second]: 1 } } });
-    expect(error).toMatchObject({
-      code: 'invalid_config',
-      message: expect.stringContaining(`millrace.${option} is not served`),
-    });
-    expect(error.hint).toContain(`Remove "${second ?? first}"`);
   });
 
   test.each([
