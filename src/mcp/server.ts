@@ -11,6 +11,7 @@ import {
 } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
+import type { Run } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import type { Caller, Scope, Services } from '../services/services.ts';
 import { cleanText } from './clean.ts';
@@ -23,6 +24,7 @@ import { createProgress } from './progress.ts';
 import { servePrompts } from './prompts/serve.ts';
 import { failure, success } from './reply.ts';
 import { serveResources } from './resources/serve.ts';
+import { runTasks, taskOf } from './run-tasks.ts';
 import { serveSubscriptions } from './subscriptions.ts';
 import { serveTasks, taskResult } from './tasks.ts';
 import type { CallContext, Effects, Tool } from './tool.ts';
@@ -75,9 +77,9 @@ export function createMcpServer(options: McpOptions): McpServer {
   serveCompletions(server, options.services);
   const served = new Set(listTools(options.readOnly).map((tool) => tool.name));
   servePrompts(server, { readOnly: options.readOnly, served });
+  const resultOf = (run: Run): CallToolResult => success(syncConnector, { run }, { links: true });
   serveTasks(server, {
-    services: options.services,
-    resultOf: (run) => success(syncConnector, { run }, { links: true }),
+    tasks: runTasks({ services: options.services, resultOf }),
     callerOf: (context) => callFrom(context).caller,
   });
   return server;
@@ -141,7 +143,8 @@ async function callTool(
     const { form, tasks, links } = abilitiesOf(call.server, request);
     const asked = form ? await askFirst({ tool, args, services, context }, confirmations, request) : null;
     if (isInputRequiredResult(asked)) return asked;
-    if (tasks && tool.start !== undefined) return taskResult(await tool.start(services, args, context));
+    if (tasks && tool.start !== undefined)
+      return taskResult(taskOf(await tool.start(services, args, context)));
     return success(tool, asked ?? (await tool.call(services, args, context)), { links });
   } catch (error) {
     const known = asMillraceError(error);
