@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
 /** A revision of the protocol, whose requirements the suite has frozen. */
@@ -26,10 +26,7 @@ const check = z.object({
 
 export type Check = z.infer<typeof check>;
 
-const program = join(
-  dirname(createRequire(import.meta.url).resolve('@modelcontextprotocol/conformance/package.json')),
-  'dist/index.js',
-);
+const program = fileURLToPath(import.meta.resolve('@modelcontextprotocol/conformance/dist/index.js'));
 
 /** Runs every server scenario of a revision, scored or not, against an MCP endpoint; as a process of its own, as anybody would. */
 export async function runSuite(url: string, revision: Revision): Promise<Outcome> {
