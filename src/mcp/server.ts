@@ -20,6 +20,7 @@ import { serveCompletions } from './completions.ts';
 import { askFirst, type Confirmations } from './confirm.ts';
 import { instructions } from './instructions.ts';
 import { inputJsonSchema, type JsonSchema, outputJsonSchema } from './json-schema.ts';
+import type { Logger } from './logger.ts';
 import { createProgress } from './progress.ts';
 import { servePrompts } from './prompts/serve.ts';
 import { failure, success } from './reply.ts';
@@ -39,12 +40,8 @@ export interface McpOptions {
   readonly readOnly: boolean;
   /** Signs what goes out with a question and comes back with a person's answer. */
   readonly confirmations: Confirmations;
-  /** Hears of mistakes of ours, whose causes are not for the client. A pino logger fits. */
+  /** Hears of mistakes of ours as errors, of the clients' as warnings. */
   readonly logger?: Logger;
-}
-
-export interface Logger {
-  error(fields: Readonly<Record<string, unknown>>, message: string): void;
 }
 
 /** The list changes only with the program, so a client may keep it for as long as it likes; an hour is plenty. */

@@ -47,6 +47,7 @@ export async function startConformanceServer(): Promise<ConformanceServer> {
       version: '0.0.0',
       readOnly: false,
       bodyMaxBytes: 4 * 1024 * 1024,
+      logger: log,
       create: (options) => withFixtures(options, tools, shelf),
     }),
   );
