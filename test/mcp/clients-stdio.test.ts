@@ -35,7 +35,7 @@ function serve(get: () => Promise<HealthReport>): {
     services: { health: { get } } as Partial<Services> as Services,
     version: '1.0.0',
     readOnly: false,
-    logger: { error: (fields) => faults.push(JSON.stringify(fields)) },
+    logger: { error: (fields) => faults.push(JSON.stringify(fields)), warn: () => undefined },
     stdin,
     stdout,
   });
