@@ -38,6 +38,7 @@ export function createHealthService(context: Context, verdicts: Verdicts): Healt
           ...(error === undefined ? {} : { error }),
         })),
         ...(total > worst.length ? { connectors_left_out: total - worst.length } : {}),
+        resting: [...(await context.breakers.all()).values()].filter(({ open }) => open !== undefined).length,
         scheduler: facts.scheduler,
         runs: await context.runs.counts(),
         storage: {

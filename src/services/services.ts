@@ -289,6 +289,8 @@ export interface HealthReport {
     readonly error?: ErrorView;
   }[];
   readonly connectors_left_out?: number;
+  /** Connectors that rest after their failures. */
+  readonly resting: number;
   readonly scheduler: { readonly enabled: boolean; readonly detail: string };
   readonly runs: Readonly<Record<RunStatus, number>>;
   readonly storage: {
