@@ -8,6 +8,7 @@ import { createPoliteness } from './connectors/politeness.ts';
 import { openWarehouse } from './destinations/index.ts';
 import { createRunner } from './engine/runner.ts';
 import { createThreads } from './engine/threads.ts';
+import { createAsks } from './http/ask.ts';
 import { createLog, type Log } from './log.ts';
 import { type Context, sourceSpec } from './services/context.ts';
 import { createServices } from './services/index.ts';
@@ -103,12 +104,14 @@ export async function openApp(options: AppOptions): Promise<App> {
       onFault,
     }),
   );
+  const asks = opened.use(createAsks({ now, logger: log }));
   const services = createServices({
     connectors: store.connectors,
     runs: store.runs,
     audit: store.audit,
     warehouse,
     secrets,
+    asks,
     threads,
     runner,
     settings,

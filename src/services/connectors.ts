@@ -4,6 +4,7 @@ import type { CheckReport, Connector, Stream } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
+import { askForSecrets, assertAsksNothing } from './ask-person.ts';
 import { ask, assertMay, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { describeChanges, difference } from './difference.ts';
@@ -48,12 +49,14 @@ export function createConnectorService(context: Context): ConnectorService {
         subject: record.name,
         detail: { type: record.type, streams: streams.map((stream) => stream.name) },
       });
-      const report = wanted ? await test(record.name, signal) : undefined;
+      const asking = await askForSecrets(context, record, sealed.asked);
+      const report = wanted && asking === null ? await test(record.name, signal) : undefined;
       return {
         connector: shownConnector(context, record),
         ...(report === undefined ? {} : { test: report }),
-        warnings: [...sealed.warnings, ...scheduleWarnings(record)],
-        next_actions: afterRegistering(record, report),
+        ...(asking === null ? {} : { ask: asking.ask }),
+        warnings: [...sealed.warnings, ...scheduleWarnings(record), ...(asking?.warnings ?? [])],
+        next_actions: asking?.nextActions ?? afterRegistering(record, report),
       };
     },
 
@@ -128,7 +131,7 @@ export function createConnectorService(context: Context): ConnectorService {
       assertStreamsFit(type, streams);
       const sealed =
         change.config === undefined
-          ? { config: before.config, sealed: [], fields: [], warnings: [] }
+          ? { config: before.config, sealed: [], fields: [], asked: [], warnings: [] }
           : await context.secrets.seal(before.name, merged, type.secrets);
       const {
         connector: _name,
@@ -158,15 +161,24 @@ export function createConnectorService(context: Context): ConnectorService {
         subject: record.name,
         detail: { changes, ...difference(shownConnector(context, before), shownConnector(context, record)) },
       });
-      const warnings = [...moved, ...sealed.warnings, ...scheduleWarnings(record)];
-      if (changes.some((sentence) => sentence.startsWith('config.'))) {
-        const report = await test(record.name, signal);
-        if (!report.ok)
-          warnings.push(
-            `The test with the new config failed: ${report.error?.code ?? ''} ${report.error?.message ?? ''}`.trim(),
-          );
+      const asking = await askForSecrets(context, record, sealed.asked);
+      const warnings = [
+        ...moved,
+        ...sealed.warnings,
+        ...scheduleWarnings(record),
+        ...(asking?.warnings ?? []),
+      ];
+      if (asking === null && changes.some((sentence) => sentence.startsWith('config.'))) {
+        const { error } = await test(record.name, signal).catch(secretMissing);
+        if (error !== undefined)
+          warnings.push(`The test with the new config failed: ${error.code} ${error.message}`);
       }
-      return { connector: shownConnector(context, record), changes, warnings };
+      return {
+        connector: shownConnector(context, record),
+        changes,
+        ...(asking === null ? {} : { ask: asking.ask }),
+        warnings,
+      };
     },
 
     delete: (input, caller) => deletions.delete(input, caller),
@@ -176,6 +188,7 @@ export function createConnectorService(context: Context): ConnectorService {
       const known = new Set(await connectors.names());
       for (const input of inputs) {
         const { test: _test, ...given } = validate(registerSchema, input, 'A connector of the config file');
+        assertAsksNothing(given);
         const signal = new AbortController().signal;
         if (!known.has(given.name)) {
           await this.register({ ...given, test: false }, caller, signal);
@@ -203,6 +216,12 @@ export function createConnectorService(context: Context): ConnectorService {
       }
     },
   };
+}
+
+/** The change is kept all the same: a person can still set what is missing, or type it. */
+function secretMissing(error: unknown): Pick<CheckReport, 'error'> {
+  if (error instanceof MillraceError && error.code === 'secret_missing') return { error: error.toView() };
+  throw error;
 }
 
 /** Whether a run of it ever brought something here: then its credentials are known to be those of that host. */

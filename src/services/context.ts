@@ -7,7 +7,7 @@ import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
 import type { Threads } from '../engine/threads.ts';
 import type { AuditStore, ConnectorRecord, ConnectorStore, RunStore } from '../store/store.ts';
-import type { SecretTools } from '../vault/secret-tools.ts';
+import type { SecretTools, Typed } from '../vault/secret-tools.ts';
 import type { Caller, Scope } from './services.ts';
 
 /** What the use cases work with; `app.ts` puts it together. */
@@ -17,12 +17,38 @@ export interface Context {
   readonly audit: AuditStore;
   readonly warehouse: Warehouse;
   readonly secrets: SecretTools;
+  readonly asks: Asks;
   readonly threads: Threads;
   readonly runner: Runner;
   readonly settings: Settings;
   readonly now: () => Date;
   readonly randomToken: () => string;
   readonly storage: () => { readonly store_bytes: number; readonly free_bytes: number };
+}
+
+/** Where people are asked for secrets, outside the conversation. */
+export interface Asks {
+  /** Opens a page for one question; it can be reached until it is answered or expires. */
+  open(question: SecretQuestion): Promise<{ readonly url: string; readonly expires_at: string }>;
+}
+
+export interface SecretQuestion {
+  readonly connector: string;
+  /** Of what kind it is, as people call it: `PostgreSQL`. */
+  readonly type: string;
+  /** Where what is typed will be sent. */
+  readonly host: string;
+  readonly fields: readonly string[];
+  /** What was typed, by field. A MillraceError is shown to the person, who may type again. */
+  readonly onTyped: (typed: Typed, signal: AbortSignal) => Promise<Typing>;
+}
+
+/** How it went, for the person who typed. */
+export interface Typing {
+  /** Whether the question is answered; else it may be tried again. */
+  readonly done: boolean;
+  /** A sentence or two. */
+  readonly words: string;
 }
 
 export interface Settings {
