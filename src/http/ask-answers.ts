@@ -117,7 +117,8 @@ function isOwnPage({ headers }: IncomingMessage, origin: string): boolean {
 async function bodyOf(request: IncomingMessage): Promise<string | null> {
   const parts: Buffer[] = [];
   let bytes = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
+  // Left early, an iterator of the usual kind would end the connection before it is answered.
+  for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += part.length;
     if (bytes > bodyMaxBytes) return null;
     parts.push(part);

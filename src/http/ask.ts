@@ -61,16 +61,17 @@ export function createAsks({ now, logger }: AsksOptions): Asks & AsyncDisposable
     server.requestTimeout = requestMs;
     server.headersTimeout = requestMs;
     server.unref();
-    server.on('request', (request, response) => {
+    server.on('request', async (request, response) => {
       harden(response);
+      // Nothing else is asked for, and a connection that stays would hold up the end.
       response.setHeader('connection', 'close');
-      answer(request)
-        .catch((error: unknown) => {
-          logger.error({ event: 'ask_failed', error }, 'a page failed');
-          return text(500, 'Something went wrong here; the log says what.');
-        })
-        .then((given) => write(response, given))
-        .finally(sweep);
+      try {
+        write(response, await answer(request));
+      } catch (error) {
+        logger.error({ event: 'ask_failed', error }, 'a page failed');
+        write(response, text(500, 'Something went wrong here; the log says what.'));
+      }
+      sweep();
     });
     return { origin, end: () => close(server) };
   };
@@ -79,7 +80,10 @@ export function createAsks({ now, logger }: AsksOptions): Asks & AsyncDisposable
     async open(asked) {
       const question = questions.add(asked);
       listening ??= start();
-      const { origin } = await listening;
+      const { origin } = await listening.catch((error: unknown) => {
+        listening = null;
+        throw error;
+      });
       sweepIn(question.expiresAt - now().getTime());
       return { url: `${origin}${pathOf(question)}`, expires_at: new Date(question.expiresAt).toISOString() };
     },
