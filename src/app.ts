@@ -2,17 +2,26 @@ import { randomBytes } from 'node:crypto';
 import { statfsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { type Config, loadConfig, openDataDir } from './config.ts';
+import { type Config, loadConfig } from './config.ts';
 import type { HostServices } from './connectors/connector.ts';
 import { createPoliteness } from './connectors/politeness.ts';
+import { openDataDir } from './data-dir.ts';
 import { openWarehouse } from './destinations/index.ts';
+import { createAlone } from './engine/alone.ts';
+import { createChores } from './engine/chores.ts';
+import { createDuty } from './engine/duty.ts';
+import { holderName } from './engine/holder.ts';
+import { createRetention } from './engine/retention.ts';
 import { createRunner } from './engine/runner.ts';
+import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
 import { createAsks } from './http/ask.ts';
 import { createLog, type Log } from './log.ts';
 import { type Context, sourceSpec } from './services/context.ts';
+import { healthChores } from './services/health-chores.ts';
 import { createServices } from './services/index.ts';
 import type { Services } from './services/services.ts';
+import { createVerdicts } from './services/verdicts.ts';
 import { openStore } from './store/open.ts';
 import { createKeptSecrets } from './vault/kept-secrets.ts';
 import type { Rotation } from './vault/rotation.ts';
@@ -62,7 +71,12 @@ export async function openApp(options: AppOptions): Promise<App> {
   await using opened = new AsyncDisposableStack();
   const now = (): Date => new Date();
   const store = opened.use(
-    await openStore({ file: join(config.dataDir, 'store.db'), now, random: (bytes) => randomBytes(bytes) }),
+    await openStore({
+      file: join(config.dataDir, 'store.db'),
+      now,
+      random: (bytes) => randomBytes(bytes),
+      breaker: config.breaker,
+    }),
   );
   const vault = await openVault({ dataDir: config.dataDir, env: options.env, secrets: store.secrets });
   const warehouseFile = join(config.dataDir, 'warehouse.db');
@@ -77,7 +91,10 @@ export async function openApp(options: AppOptions): Promise<App> {
   const secrets = createSecretTools({
     vault,
     env: options.env,
-    rules: { ...config.secrets, literals: config.secrets.literals ?? options.literals ?? 'accept' },
+    rules: {
+      ...config.secrets,
+      literals: config.saysLiterals ? config.secrets.literals : (options.literals ?? 'accept'),
+    },
   });
 
   const open = async (name: string) => {
@@ -87,7 +104,9 @@ export async function openApp(options: AppOptions): Promise<App> {
   const settings: Context['settings'] = {
     readOnly: config.readOnly,
     dataDir: config.dataDir,
+    warehouseFile,
     network: config.network,
+    scheduler: config.scheduler,
     query: config.query,
   };
   const onFault = (detail: string, runId?: string): void =>
@@ -105,20 +124,64 @@ export async function openApp(options: AppOptions): Promise<App> {
     }),
   );
   const asks = opened.use(createAsks({ now, logger: log }));
-  const services = createServices({
+  const holder = holderName(Math.random);
+  const { act } = createScheduler({
+    schedules: store.schedules,
+    settings: { ...config.scheduler, retryMaxMs: config.runs.backoffMs[1] },
+    now,
+    onQueued: () => runner.wake(),
+    onFault,
+  });
+  const scheduling = opened.use(
+    createDuty({ name: SCHEDULER, holder, leases: store.leases, now, act, onFault }),
+  );
+  const context: Context = {
     connectors: store.connectors,
     runs: store.runs,
+    breakers: store.breakers,
+    health: store.health,
+    checks: store.checks,
+    alerts: store.alerts,
     audit: store.audit,
+    schedules: store.schedules,
+    leases: store.leases,
+    schedulesHere: scheduling.isHeld,
     warehouse,
     secrets,
     asks,
     threads,
     runner,
+    alone: createAlone({ runs: store.runs, leases: store.leases, random: Math.random }),
     settings,
     now,
     randomToken: () => randomBytes(12).toString('base64url'),
-    storage: () => ({ store_bytes: store.sizeBytes(), free_bytes: freeBytes(config.dataDir) }),
+    storage: () => ({ store_bytes: store.sizeBytes(), ...diskOf(config.dataDir) }),
+  };
+  const verdicts = createVerdicts(context);
+  const services = createServices(context, verdicts);
+  // What one process of all does now and then: entries of this list, and nothing else to wire.
+  const chores = createChores({
+    chores: [
+      createRetention({ runs: store.runs, settings: config.runs, now }),
+      ...healthChores({ context, verdicts, config, random: Math.random, log }),
+    ],
+    now,
+    onFault,
   });
+  opened.defer(() => chores.ended());
+  const choresDuty = opened.use(
+    createDuty({
+      name: 'chores',
+      holder,
+      leases: store.leases,
+      now,
+      act: async ({ signal }) => {
+        chores.look(signal);
+        return undefined;
+      },
+      onFault,
+    }),
+  );
   const parts = opened.move();
 
   return {
@@ -145,13 +208,15 @@ export async function openApp(options: AppOptions): Promise<App> {
     async startBackground() {
       if (config.readOnly) return;
       runner.start();
+      if (config.scheduler.enabled) scheduling.start();
+      choresDuty.start();
       await services.connectors.apply(config.connectors, { actor: 'config' });
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };
 }
 
-function freeBytes(dir: string): number {
-  const { bavail, bsize } = statfsSync(dir);
-  return bavail * bsize;
+function diskOf(dir: string): { readonly free_bytes: number; readonly disk_bytes: number } {
+  const { bavail, blocks, bsize } = statfsSync(dir);
+  return { free_bytes: bavail * bsize, disk_bytes: blocks * bsize };
 }

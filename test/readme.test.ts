@@ -4,7 +4,11 @@ import { describe, expect, test } from 'vitest';
 import { COMMANDS, GLOBAL_OPTIONS } from '../src/cli/options.ts';
 import { restExamples } from '../src/connectors/rest-api/guide.ts';
 import { ERROR_CODES } from '../src/core/errors.ts';
+import { prompts } from '../src/mcp/prompts/index.ts';
+import { resourceCharsMax } from '../src/mcp/resources/contents.ts';
+import { resourceKinds } from '../src/mcp/resources/kinds.ts';
 import { tools } from '../src/mcp/tools/index.ts';
+import { guideViews } from '../src/services/guides/index.ts';
 
 /**
  * The README says what the code does, checked in both directions. Tables made from the code are written by
@@ -45,6 +49,20 @@ describe('README', () => {
   test('tools', () => {
     expect(tools.length).toBeGreaterThanOrEqual(16);
     expect(column('| tool |', 0).toSorted()).toEqual(tools.map((tool) => tool.name).toSorted());
+  });
+
+  test('resources, guides and prompts', () => {
+    expect(resourceKinds.length).toBeGreaterThanOrEqual(9);
+    const resources = resourceKinds.map(({ uri, description }) => `| \`${uri}\` | ${description} |`);
+    expectBlock('resources', ['| resource | what it holds |', '|---|---|', ...resources].join('\n'));
+    const guides = guideViews().map(({ topic, title }) => `- \`millrace://guides/${topic}\`: ${title}`);
+    expectBlock('guides', guides.join('\n'));
+    const offered = prompts.map(({ name, description, arguments: args }) => {
+      const given = args.map(({ name: arg, required }) => `\`${arg}\`${required ? '' : '?'}`);
+      return `| \`${name}\` | ${given.join(' ')} | ${description} |`;
+    });
+    expectBlock('prompts', ['| prompt | arguments | what for |', '|---|---|---|', ...offered].join('\n'));
+    expect(readme()).toContain(`cut at ${resourceCharsMax.toLocaleString('en')} characters`);
   });
 
   test('an API', () => {

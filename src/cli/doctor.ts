@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type App, openApp } from '../app.ts';
 import { asMillraceError } from '../core/errors.ts';
+import { isDiskLow } from '../core/health-whole.ts';
 import { answer } from './answer.ts';
 import type { CommandLine } from './options.ts';
 import { type Environment, version } from './program.ts';
@@ -92,6 +93,7 @@ async function auditFinding(app: App): Promise<Finding> {
 async function storageFindings(app: App): Promise<readonly Finding[]> {
   const { storage } = await app.services.health.get();
   const free = Math.round(storage.free_bytes / 1024 / 1024);
+  const low = isDiskLow({ freeBytes: storage.free_bytes, diskBytes: storage.disk_bytes });
   const files: Finding[] = (await app.integrity()).map(({ file, problem }) =>
     problem === null
       ? { what: file, ok: true, detail: 'intact' }
@@ -106,9 +108,9 @@ async function storageFindings(app: App): Promise<readonly Finding[]> {
     ...files,
     {
       what: 'disk',
-      ok: free >= 512,
+      ok: !low,
       detail: `${free} MB free`,
-      ...(free >= 512 ? {} : { hint: 'Free some space, or move the data folder with --data-dir.' }),
+      ...(!low ? {} : { hint: 'Free some space, or move the data folder with --data-dir.' }),
     },
   ];
 }

@@ -15,6 +15,7 @@ export async function stdio(line: CommandLine, env: Environment): Promise<number
   const { promise: asked, resolve: leave } = Promise.withResolvers<void>();
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => leave());
   process.stdout.on('error', () => leave());
+  whenOrphaned(leave);
   const served = serveMcpStdio({
     services: app.services,
     version: version(),
@@ -31,4 +32,31 @@ export async function stdio(line: CommandLine, env: Environment): Promise<number
   await served.close();
   await app[Symbol.asyncDispose]();
   return 0;
+}
+
+/** Often enough to be gone within 2 s; a look costs microseconds. */
+const parentMs = 250;
+
+/**
+ * A client that is killed leaves a stdin that never ends where something else holds its other end (a wrapper, a sibling
+ * that inherited it), and servers that nobody talks to. Elsewhere than on Windows an orphan gets another parent.
+ */
+function whenOrphaned(leave: () => void): void {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent && isThere(parent)) return;
+    clearInterval(timer);
+    leave();
+  }, parentMs);
+  timer.unref();
+}
+
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // EPERM: there, and another user's.
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
 }

@@ -9,7 +9,7 @@ import type {
   Stream,
   StreamInfo,
 } from '../core/model.ts';
-import type { Value } from '../core/types.ts';
+import type { Column, Value } from '../core/types.ts';
 
 /** The code for one kind of system. Importing one must not load its driver: `open` does that. */
 export interface ConnectorType<Config = unknown> {
@@ -59,6 +59,8 @@ export interface OpenOptions {
   readonly streams?: readonly Stream[];
   /** The same rules as they were written, for who judges each address itself (HTTP). Absent: the strictest. */
   readonly network?: NetworkRules;
+  /** So long somebody waits for an answer: what a source asks to wait beyond that is said and not done. Absent: a run, which waits. */
+  readonly answerWithinMs?: number;
   /** What lives in the program and not in this job: absent where nothing outlives it, as in a test of one source. */
   readonly host?: HostServices;
 }
@@ -86,6 +88,8 @@ export interface TurnLimits {
   readonly requestsPerSecond?: number;
   /** Requests under way at one time. */
   readonly concurrency: number;
+  /** Throws `rate_limited` where a server has asked for a longer rest than this. Absent: however long. */
+  readonly withinMs?: number;
 }
 
 /** Ends a turn. With `pauseMs` nobody gets a turn at that host before then: the server has asked for it. */
@@ -115,6 +119,11 @@ export interface Source extends AsyncDisposable {
   preview(stream: ResolvedStream, limit: number, signal: AbortSignal): Promise<readonly (readonly Value[])[]>;
   /** What is to be said of a previewed stream besides its notes, as sentences: the next request that would be made. */
   remarks?(stream: ResolvedStream): readonly string[];
+  /**
+   * How a row that was kept aside is judged by the config of now: its values, in the order of these columns, are changed
+   * in place as reading them would; the answer is why it must not land, or null. Absent: nothing to judge. Pure.
+   */
+  judge?(columns: readonly Column[]): (values: Value[]) => string | null;
   /** Begins to read from a position; null means from the beginning. */
   read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading>;
 }

@@ -1,3 +1,4 @@
+import { MillraceError } from '../core/errors.ts';
 import type { HostServices, Release, TurnLimits } from './connector.ts';
 import { createTimetable, type Timetable } from './timetable.ts';
 
@@ -11,8 +12,16 @@ export function createPoliteness(now: () => number = () => performance.now()): H
     signal.throwIfAborted();
     const host = hosts.get(name) ?? new Host(now, () => hosts.delete(name));
     hosts.set(name, host);
+    const restMs = host.restMs();
+    if (restMs > (limits.withinMs ?? Number.POSITIVE_INFINITY)) throw resting(name, restMs);
     return await host.turn(limits, signal);
   };
+}
+
+function resting(host: string, restMs: number): MillraceError {
+  return new MillraceError('rate_limited', `${host} has asked for a rest, and is not asked meanwhile.`, {
+    hint: `It is to wait ${Math.ceil(restMs / 1000)} s: call again then. Set rate_limit.requests_per_second of the connector to what the API's documentation grants.`,
+  });
 }
 
 /** How often a host that fell silent is looked at. */
@@ -37,6 +46,11 @@ class Host {
   constructor(now: () => number, forget: () => void) {
     this.#now = now;
     this.#forget = forget;
+  }
+
+  /** How much of the rest is left that the server asked for. */
+  restMs(): number {
+    return Math.max(0, this.#pausedUntil - this.#now());
   }
 
   async turn(limits: TurnLimits, signal: AbortSignal): Promise<Release> {

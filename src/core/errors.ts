@@ -81,6 +81,11 @@ export const ERROR_CODES = {
     meaning: 'the connector failed too often and is resting',
   },
   run_in_progress: { recovery: 'abort', who: 'assistant', meaning: 'the connector is already syncing' },
+  time_missed: {
+    recovery: 'abort',
+    who: 'assistant',
+    meaning: 'a scheduled time passed while no server was running',
+  },
   run_not_found: { recovery: 'abort', who: 'assistant', meaning: 'no run has that id' },
   run_lost: {
     recovery: 'abort',

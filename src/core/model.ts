@@ -93,6 +93,24 @@ export interface Reject {
   /** The row as JSON text, columns by name; bytes as `\x…`. */
   readonly row: string;
   readonly reason: string;
+  /** Values of the row were too long and are kept in part: it can be looked at, and not be landed. */
+  readonly cut?: boolean;
+}
+
+/** A reject as it is kept, for `list_rejects`. */
+export interface KeptReject {
+  readonly id: number;
+  readonly stream: string;
+  /** The run that met it last. */
+  readonly run_id: string;
+  readonly reason: string;
+  /** The row as JSON text; the beginning of it when it is long. */
+  readonly row: string;
+  readonly cut?: boolean;
+  readonly first_seen: string;
+  readonly last_seen: string;
+  /** How often it was met. */
+  readonly count: number;
 }
 
 export interface Counts {
@@ -124,6 +142,8 @@ export interface StreamResult {
   readonly warnings?: readonly string[];
   /** Milliseconds by stage: `connect`, `read`, `deletes`, `finish`. */
   readonly ms: Readonly<Record<string, number>>;
+  /** Some of the rejects, when one run is shown. */
+  readonly reject_sample?: readonly Pick<KeptReject, 'id' | 'reason' | 'row'>[];
   readonly error?: ErrorView;
 }
 
@@ -133,7 +153,11 @@ export interface Run {
   readonly connector: string;
   readonly trigger: Trigger;
   readonly status: RunStatus;
+  /** A due time that no run came of: cancelled before it began, by nobody; `error` says why. */
+  readonly skipped?: true;
   readonly attempt: number;
+  /** The time of the schedule that it is for. */
+  readonly due_at?: string;
   readonly queued_at: string;
   readonly started_at?: string;
   readonly finished_at?: string;
@@ -190,6 +214,8 @@ export interface CheckReport {
   readonly server_version?: string;
   /** Round trip of a trivial query. */
   readonly latency_ms?: number;
+  /** How far the source's clock is ahead of this machine's; absent when it does not say. */
+  readonly clock_skew_ms?: number;
   readonly warnings: readonly string[];
   readonly error?: ErrorView;
 }

@@ -9,6 +9,11 @@ export interface Destination extends AsyncDisposable {
    * when a later epoch has already written.
    */
   writer(request: WriterRequest): Promise<Writer>;
+  /**
+   * Opens what stands aside of a stream that has landed, for landing it after all, under an epoch as a writer.
+   * Throws `invalid_config` when the table is another stream's by now, `run_lost`.
+   */
+  replayer(request: ReplayRequest): Promise<Replayer>;
 }
 
 export interface WriterRequest {
@@ -23,11 +28,49 @@ export interface WriterRequest {
   readonly definition: string;
 }
 
+export interface ReplayRequest extends Omit<WriterRequest, 'runId' | 'rebuild'> {
+  /** Only these rejects; all of the stream when absent. */
+  readonly ids?: readonly number[];
+}
+
+/** Lands rows that were kept aside. A row lands and leaves the rejects in one transaction, or does neither. */
+export interface Replayer extends AsyncDisposable {
+  /** The columns that rows are to be given in. */
+  readonly columns: readonly Column[];
+  /** The next rows, oldest first, bounded in number and bytes; none at the end. */
+  next(): Promise<readonly KeptRow[]>;
+  /**
+   * ONE transaction. A row whose key the table has replaces what is there only when it is known to be newer: that is so
+   * for rejects of this version of the file, because they go when a newer version of their row is read.
+   */
+  land(judged: readonly JudgedRow[]): Promise<Replayed>;
+}
+
+export interface KeptRow {
+  readonly id: number;
+  /** As of `Reject`. */
+  readonly row: string;
+  readonly reason: string;
+  readonly cut: boolean;
+}
+
+/** A kept row as it is to land, or why it still cannot. */
+export type JudgedRow =
+  | { readonly id: number; readonly values: readonly Value[] }
+  | { readonly id: number; readonly reason: string };
+
+export interface Replayed {
+  readonly replayed: number;
+  readonly still_rejected: number;
+}
+
 /** What one commit did. */
 export interface Committed {
   /** Rows the destination now holds because of this batch: unchanged re-reads count nothing. */
   readonly written: number;
   readonly rejects: number;
+  /** Of the rejects, those that there was no room to keep; absent when all were kept. */
+  readonly unkept?: number;
   /** What the batch's columns changed on the landed table, as sentences. */
   readonly changes?: readonly string[];
 }

@@ -2,12 +2,13 @@
 
 import { parentPort } from 'node:worker_threads';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
-import type { Destination, Writer } from '../destinations/destination.ts';
+import type { Destination, Replayer, Writer } from '../destinations/destination.ts';
 import { openDestination } from '../destinations/index.ts';
 import type { LandingCall, LandingReply, OpenedWriter } from './landing.ts';
 
 let destination: Destination | undefined;
 let writer: Writer | undefined;
+let replayer: Replayer | undefined;
 /** After a commit has failed nothing behind it may land: the position would jump over what is missing. */
 let failure: unknown;
 let turn: Promise<void> = Promise.resolve();
@@ -38,10 +39,9 @@ async function carryOut(call: LandingCall): Promise<unknown> {
       destination ??= openDestination(call.warehouseFile);
       return undefined;
     case 'open': {
-      if (destination === undefined) throw misuse('open before begin');
-      await writer?.[Symbol.asyncDispose]();
+      await closeAll();
       failure = undefined;
-      writer = await destination.writer(call.request);
+      writer = await opened().writer(call.request);
       const { cursor, counts, changes, columns, rebuilding, replacesOtherDefinition, hasRejects } = writer;
       return {
         cursor,
@@ -70,19 +70,41 @@ async function carryOut(call: LandingCall): Promise<unknown> {
       return await current().markDeleted(call.ceiling);
     case 'finish':
       return await current().finish(call);
+    case 'replay':
+      await closeAll();
+      replayer = await opened().replayer(call.request);
+      return replayer.columns;
+    case 'next':
+      return await replaying().next();
+    case 'land':
+      return await replaying().land(call.judged);
     case 'close':
-      await writer?.[Symbol.asyncDispose]();
-      writer = undefined;
-      return undefined;
+      return await closeAll();
     case 'end':
-      await writer?.[Symbol.asyncDispose]();
+      await closeAll();
       await destination?.[Symbol.asyncDispose]();
-      writer = undefined;
       destination = undefined;
       return undefined;
     default:
       throw call satisfies never;
   }
+}
+
+function opened(): Destination {
+  if (destination === undefined) throw misuse('open before begin');
+  return destination;
+}
+
+async function closeAll(): Promise<void> {
+  await writer?.[Symbol.asyncDispose]();
+  await replayer?.[Symbol.asyncDispose]();
+  writer = undefined;
+  replayer = undefined;
+}
+
+function replaying(): Replayer {
+  if (replayer === undefined) throw misuse('no replay is open');
+  return replayer;
 }
 
 function current(): Writer {

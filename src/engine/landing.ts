@@ -2,7 +2,14 @@ import { Worker } from 'node:worker_threads';
 import { type ErrorView, MillraceError } from '../core/errors.ts';
 import type { Batch, Counts, Cursor } from '../core/model.ts';
 import type { Column, Value } from '../core/types.ts';
-import type { Committed, WriterRequest } from '../destinations/destination.ts';
+import type {
+  Committed,
+  JudgedRow,
+  KeptRow,
+  Replayed,
+  ReplayRequest,
+  WriterRequest,
+} from '../destinations/destination.ts';
 
 /**
  * The writing half of a run, in a thread of its own: reading and parsing one batch while the one before is being
@@ -12,6 +19,8 @@ export interface Landing extends AsyncDisposable {
   /** Opens the warehouse for a job. */
   begin(warehouseFile: string): Promise<void>;
   open(request: WriterRequest): Promise<LandingWriter>;
+  /** Opens what stands aside of a stream; see `Destination.replayer`. */
+  replay(request: ReplayRequest): Promise<LandingReplay>;
   /** Closes the warehouse; the thread stays for the next job. */
   end(): Promise<void>;
 }
@@ -31,6 +40,8 @@ export interface LandingWriter {
   /** Committed so far by this writer. */
   readonly written: number;
   readonly rejects: number;
+  /** Of the rejects, those that there was no room to keep. */
+  readonly unkept: number;
   /** Waits while too much is in flight; rejects when an earlier batch failed. */
   room(): Promise<void>;
   /** Hands a batch over. Call `room` before making the batch: one that waits is garbage that lives long. */
@@ -44,6 +55,14 @@ export interface LandingWriter {
     readonly expectedRows: number | null;
     readonly minimumShare: number | null;
   }): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** `Replayer`, on the other side of a thread. */
+export interface LandingReplay {
+  readonly columns: readonly Column[];
+  next(): Promise<readonly KeptRow[]>;
+  land(judged: readonly JudgedRow[]): Promise<Replayed>;
   close(): Promise<void>;
 }
 
@@ -62,6 +81,9 @@ export type LandingCall =
   | { readonly op: 'seenKeys'; readonly keys: readonly Value[]; readonly rows: number }
   | { readonly op: 'markDeleted'; readonly ceiling: number }
   | { readonly op: 'finish'; readonly expectedRows: number | null; readonly minimumShare: number | null }
+  | { readonly op: 'replay'; readonly request: ReplayRequest }
+  | { readonly op: 'next' }
+  | { readonly op: 'land'; readonly judged: readonly JudgedRow[] }
   | { readonly op: 'close' }
   | { readonly op: 'end' };
 
@@ -118,6 +140,12 @@ export function createLanding(onFault: (detail: string) => void): Landing {
   return {
     begin: (warehouseFile) => call<void>({ op: 'begin', warehouseFile }),
     open: async (request) => createWriter(await call<OpenedWriter>({ op: 'open', request }), call),
+    replay: async (request) => ({
+      columns: await call<readonly Column[]>({ op: 'replay', request }),
+      next: () => call<readonly KeptRow[]>({ op: 'next' }),
+      land: (judged) => call<Replayed>({ op: 'land', judged }),
+      close: () => call<void>({ op: 'close' }),
+    }),
     end: () => call<void>({ op: 'end' }),
     async [Symbol.asyncDispose]() {
       worker.off('exit', fail);
@@ -129,6 +157,7 @@ export function createLanding(onFault: (detail: string) => void): Landing {
 function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => Promise<T>): LandingWriter {
   let written = 0;
   let rejects = 0;
+  let unkept = 0;
   let batches = 0;
   let bytes = 0;
   const grown: string[] = [];
@@ -164,6 +193,9 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
     get rejects() {
       return rejects;
     },
+    get unkept() {
+      return unkept;
+    },
     get hasRejects() {
       return opened.hasRejects || rejects > 0;
     },
@@ -175,6 +207,7 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
         (committed) => {
           written += committed.written;
           rejects += committed.rejects;
+          unkept += committed.unkept ?? 0;
           grown.push(...(committed.changes ?? []));
           settled(batch);
         },

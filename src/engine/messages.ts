@@ -36,6 +36,17 @@ export interface SyncJob {
   readonly fullRefresh: boolean;
 }
 
+/** Landing rows of one stream that were kept aside. */
+export interface ReplayJob {
+  readonly kind: 'replay';
+  readonly source: SourceSpec;
+  readonly warehouseFile: string;
+  readonly epoch: number;
+  readonly stream: Stream;
+  /** Only these; all of the stream when absent. */
+  readonly ids?: readonly number[];
+}
+
 export type Question =
   | { readonly ask: 'check'; readonly streams: readonly Stream[] }
   | { readonly ask: 'discover'; readonly request: PageRequest & { readonly search?: string } }
@@ -47,9 +58,11 @@ export interface ProbeJob {
   readonly kind: 'probe';
   readonly source: SourceSpec;
   readonly question: Question;
+  /** So long somebody waits for the answer. */
+  readonly withinMs: number;
 }
 
-export type Job = SyncJob | ProbeJob;
+export type Job = SyncJob | ReplayJob | ProbeJob;
 
 /** The answer's shape for each question. */
 export interface Answers {

@@ -1,9 +1,9 @@
-import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asMillraceError, type ErrorView, MillraceError } from '../core/errors.ts';
 import type { Connector, RunStatus, Stream, StreamResult } from '../core/model.ts';
 import { backoffMs } from '../core/retry.ts';
 import type { Claim, Outcome, RunStore } from '../store/store.ts';
+import { holderName, isGone } from './holder.ts';
 import type { FromThread, SourceSpec } from './messages.ts';
 import type { Threads } from './threads.ts';
 
@@ -49,7 +49,7 @@ const pollMs = 1_000;
 
 /** A runner over the store's queue; idle until `start`. Closing it hands runs under way back to the queue. */
 export function createRunner(parts: RunnerParts): Runner {
-  const holder = `${hostname()}:${process.pid}:${Math.floor(parts.random() * 1e9).toString(36)}`;
+  const holder = holderName(parts.random);
   const held = new Map<string, AbortController>();
   const unwritten = new Map<string, ErrorView>();
   const working = new Set<Promise<void>>();
@@ -192,33 +192,30 @@ export function createRunner(parts: RunnerParts): Runner {
     if (signal.aborted && signal.reason instanceof MillraceError && signal.reason.code === 'run_lost') return;
     if (closed && signal.aborted) {
       // This process is leaving: the run goes back to the queue as it is, for the next one to go on with.
-      await parts.runs.retry(claim, parts.now(), { streams });
+      await parts.runs.handBack(claim, streams);
       return;
     }
     const errors = [thrown?.toView(), ...streams.map((stream) => stream.error)].filter(
       (error) => error !== undefined,
     );
     const status = statusOf(streams, thrown);
-    const first = errors[0];
-    if (
-      (status === 'failed' || status === 'partial') &&
-      claim.attempt < parts.settings.attempts &&
-      errors.length > 0 &&
-      errors.some((error) => error.retryable)
-    ) {
-      const at = new Date(
-        parts.now().getTime() + backoffMs(claim.attempt, parts.settings.backoffMs, parts.random),
-      );
+    const passing = errors.find((error) => error.retryable);
+    if (isIncomplete(status) && claim.attempt < parts.settings.attempts && passing !== undefined) {
+      const waitMs = backoffMs(claim.attempt, parts.settings.backoffMs, parts.random);
+      const at = new Date(parts.now().getTime() + waitMs);
       await parts.runs.log(
         claim.run_id,
         'warn',
-        `attempt ${claim.attempt} failed (${first?.code}); the next one starts at ${at.toISOString()}`,
+        `attempt ${claim.attempt} failed (${passing.code}); the next one starts at ${at.toISOString()}`,
       );
-      await parts.runs.retry(claim, at, { streams, ...(first === undefined ? {} : { error: first }) });
-      setTimeout(() => void look(), Math.max(0, at.getTime() - parts.now().getTime()) + 5).unref();
+      await parts.runs.retry(claim, at, { streams, error: passing });
+      setTimeout(() => void look(), waitMs + 5).unref();
       return;
     }
-    await parts.runs.finish(claim, { status, streams, ...(first === undefined ? {} : { error: first }) });
+    const [error] = errors;
+    if (isIncomplete(status) && error !== undefined)
+      await parts.runs.log(claim.run_id, 'error', lastWords(claim, error, parts.settings));
+    await parts.runs.finish(claim, { status, streams, ...(error === undefined ? {} : { error }) });
   };
 
   return {
@@ -248,19 +245,24 @@ export function createRunner(parts: RunnerParts): Runner {
   };
 }
 
-/** The streams this attempt has to move: those asked for, less those that an earlier attempt of the run finished. */
+/**
+ * The streams this attempt has to move: those asked for, less those that an earlier attempt of the run finished, and
+ * less those that failed in a way no second attempt mends.
+ */
 function chosenStreams(
   connector: Connector,
   claim: Claim,
   earlier: readonly StreamResult[],
 ): readonly Stream[] {
-  const done = new Set(
-    earlier.filter((result) => result.status === 'succeeded').map((result) => result.stream),
-  );
+  const done = new Set(earlier.filter(isSettled).map((result) => result.stream));
   return connector.streams.filter(
     (stream) =>
       (claim.streams === undefined || claim.streams.includes(stream.name)) && !done.has(stream.name),
   );
+}
+
+function isSettled({ status, error }: StreamResult): boolean {
+  return status === 'succeeded' || (status === 'failed' && error?.retryable === false);
 }
 
 /** Results of this attempt over those of earlier ones, in the order they were first seen. */
@@ -280,22 +282,21 @@ function statusOf(streams: readonly StreamResult[], thrown: MillraceError | unde
   return failed < streams.length ? 'partial' : ('failed' satisfies RunStatus);
 }
 
+function isIncomplete(status: RunStatus): boolean {
+  return status === 'failed' || status === 'partial';
+}
+
+/** Why nobody tries again, and how that is begun. */
+function lastWords(claim: Claim, error: ErrorView, { attempts }: { readonly attempts: number }): string {
+  return error.retryable
+    ? `attempt ${claim.attempt} of ${attempts} failed (${error.code}) and none is left; sync_connector goes on from what was committed`
+    : `failed (${error.code}): trying again would not mend it; once that is done, sync_connector goes on from what was committed`;
+}
+
 function openingLine(claim: Claim): string {
   if (claim.recovered)
     return `attempt ${claim.attempt}: the process that held this run is gone; going on from the last committed batch`;
   return claim.attempt === 1 ? 'started' : `attempt ${claim.attempt}`;
-}
-
-/** True for a holder on this machine whose process no longer exists: its runs need not wait for their leases. */
-function isGone(holder: string): boolean {
-  const [host, pid] = holder.split(':');
-  if (host !== hostname() || pid === undefined) return false;
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
-  }
 }
 
 function givenUp(claim: Claim, streams: readonly StreamResult[]): Outcome {

@@ -78,6 +78,7 @@ export async function syncStream(
       // Also of a reading that failed: its batches have landed.
       progress.warn(reading.noticed?.() ?? []);
       progress.warn(bounded(writer.grown));
+      progress.warn(notKept(writer.unkept));
     }
     if (!rebuilding && stream.detectDeletes) {
       await progress.stage('deletes', () =>
@@ -113,8 +114,16 @@ function bounded(changes: readonly string[]): readonly string[] {
     : [...changes.slice(0, most), `${changes.length - most} more changes of columns`];
 }
 
-/** A position belongs to what was asked of the source: another table, filter, key or cursor makes it mean nothing. */
-function definitionOf(stream: ResolvedStream, source: string): string {
+function notKept(rows: number): readonly string[] {
+  if (rows === 0) return [];
+  return [
+    `${rows} of the rejects are counted and not kept: there is no room for more than 10,000 of a stream. ` +
+      'Mend the mapping and run sync_connector with full_refresh: true, which reads them again.',
+  ];
+}
+
+/** A position belongs to what was asked of the source: another table, filter, key or cursor makes it mean nothing. Pure. */
+export function definitionOf(stream: ResolvedStream, source: string): string {
   const { table, query, where, path, rest } = stream.declared;
   return JSON.stringify([
     source,

@@ -10,7 +10,17 @@ import { validate } from '../core/validate.ts';
 import { describeTable } from '../destinations/index.ts';
 import { hostOf, type RemoteHost } from './host-calls.ts';
 import { createLanding, type Landing } from './landing.ts';
-import type { Answers, FromThread, Job, ProbeJob, SourceSpec, SyncJob, ToThread } from './messages.ts';
+import type {
+  Answers,
+  FromThread,
+  Job,
+  ProbeJob,
+  ReplayJob,
+  SourceSpec,
+  SyncJob,
+  ToThread,
+} from './messages.ts';
+import { replayRejects } from './replay.ts';
 import { syncStream } from './sync.ts';
 
 /** Begun with this thread, whatever its first job is: starting two threads one after the other would cost a sync 80 ms. */
@@ -29,8 +39,7 @@ async function carryOut(job: Job): Promise<void> {
   using services = hostOf((message) => post({ type: 'host', message }));
   host = services;
   try {
-    const value = job.kind === 'sync' ? await sync(job, stop.signal) : await probe(job, stop.signal);
-    post({ type: 'done', value });
+    post({ type: 'done', value: await work(job, stop.signal) });
   } catch (error) {
     const known = asMillraceError(
       stop.signal.aborted && stop.signal.reason instanceof MillraceError ? stop.signal.reason : error,
@@ -40,7 +49,31 @@ async function carryOut(job: Job): Promise<void> {
   }
 }
 
-async function sync(job: SyncJob, signal: AbortSignal): Promise<readonly StreamResult[]> {
+async function work(job: Job, signal: AbortSignal): Promise<unknown> {
+  switch (job.kind) {
+    case 'sync':
+      return await withWarehouse(job, (parts) => syncAll(job, parts, signal));
+    case 'replay':
+      return await withWarehouse(job, (parts) =>
+        replayRejects(
+          { ...job, connector: job.source.connector, sourceDefinition: definedBy(job.source) },
+          parts,
+          signal,
+        ),
+      );
+    case 'probe':
+      return await probe(job, signal);
+    default:
+      throw job satisfies never;
+  }
+}
+
+interface Parts {
+  readonly source: Source;
+  readonly landing: Landing;
+}
+
+async function withWarehouse<T>(job: SyncJob | ReplayJob, run: (parts: Parts) => Promise<T>): Promise<T> {
   clearTimeout(closing);
   const begun = landing.begin(job.warehouseFile);
   begun.catch(() => undefined);
@@ -48,7 +81,7 @@ async function sync(job: SyncJob, signal: AbortSignal): Promise<readonly StreamR
   try {
     source = await openSource(job.source);
     await begun;
-    return await syncAll(job, { source, landing }, signal);
+    return await run({ source, landing });
   } finally {
     // Not waited for: a session says goodbye in its own time.
     void close(source);
@@ -75,22 +108,21 @@ async function close(source: Source | undefined): Promise<void> {
   }
 }
 
-async function syncAll(
-  job: SyncJob,
-  parts: { source: Source; landing: Landing },
-  signal: AbortSignal,
-): Promise<readonly StreamResult[]> {
+/** What of the config belongs to a stream's definition. */
+function definedBy({ type: name, config }: SourceSpec): string {
+  const type = findConnectorType(name);
+  return type.definition(validate(type.config, config, `The ${name} config`));
+}
+
+async function syncAll(job: SyncJob, parts: Parts, signal: AbortSignal): Promise<readonly StreamResult[]> {
   const results = job.streams.map(
     (stream): StreamResult => ({ ...nothing, stream: stream.name, status: 'pending' }),
   );
   const shown = throttle(() => post({ type: 'progress', streams: results }));
-  const type = findConnectorType(job.source.type);
-  const sourceDefinition = type.definition(
-    validate(type.config, job.source.config, `The ${job.source.type} config`),
-  );
+  const sourceDefinition = definedBy(job.source);
   const tools = {
     ...parts,
-    showCursor: type.showCursor,
+    showCursor: findConnectorType(job.source.type).showCursor,
     now: () => performance.now(),
     onFault: (detail: string) => post({ type: 'fault', detail }),
   };
@@ -150,7 +182,7 @@ function sentence(result: StreamResult): string {
 }
 
 async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof Answers]> {
-  await using source = await openSource(job.source);
+  await using source = await openSource(job.source, { answerWithinMs: job.withinMs });
   const { question } = job;
   switch (question.ask) {
     case 'check':
@@ -170,13 +202,14 @@ async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof 
   }
 }
 
-async function openSource(spec: SourceSpec): Promise<Source> {
+async function openSource(spec: SourceSpec, more: Pick<OpenOptions, 'answerWithinMs'> = {}): Promise<Source> {
   const type = findConnectorType(spec.type);
   const config = validate(type.config, spec.config, `The ${spec.type} config`);
   return await type.open(config, {
     streams: spec.declared,
     assertHost: createHostRules(spec.network.allow),
     network: spec.network,
+    ...more,
     ...(host === undefined ? {} : { host }),
   } satisfies OpenOptions);
 }

@@ -32,7 +32,7 @@ const IMPLIED: Readonly<Record<Scope, readonly Scope[]>> = {
 };
 const everything: ReadonlySet<Scope> = new Set(IMPLIED.admin);
 
-/** What a principal with these scopes may do, with all that they imply. */
+/** The scopes that are given, with those that they bring. */
 export function scopesOf(given: readonly Scope[]): ReadonlySet<Scope> {
   return new Set(given.flatMap((scope) => IMPLIED[scope]));
 }

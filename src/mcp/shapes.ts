@@ -36,6 +36,11 @@ export const nextActions = z.array(
   z.object({ tool: z.string(), arguments: z.record(z.string(), z.unknown()), why: z.string() }).meta(brief),
 );
 
+/** How failures hold a connector's schedule back; absent after a success. */
+export const breakerView = z
+  .object({ state: z.enum(['closed', 'open', 'half_open']), open_until: z.string().optional() })
+  .meta(brief);
+
 /** A stream of a connector in an answer; what else it has is what register_connector takes. */
 export const streamView = z.object({ name: z.string() }).meta(brief);
 

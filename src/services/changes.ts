@@ -119,7 +119,9 @@ function watchHealth({ now }: Parts, health: HealthService): Look {
     const cost = (now().getTime() - began) * healthCostFactor;
     earliest = began + cost;
     notBefore = began + Math.max(healthMs, cost);
-    const seen = JSON.stringify([status, reasons, connectors.map(({ name, health }) => [name, health])]);
+    // An age or a size in a reason moves with every look, and is no news.
+    const words = reasons.map((reason) => reason.replaceAll(/\d+/g, '#'));
+    const seen = JSON.stringify([status, words, connectors.map(({ name, health }) => [name, health])]);
     const changed = before !== undefined && before !== seen;
     before = seen;
     return changed ? [{ kind: 'health' }] : [];

@@ -5,23 +5,26 @@ import { suggestion } from '../core/nearest.ts';
 import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
 import { askForSecrets, assertAsksNothing } from './ask-person.ts';
-import { ask, assertMay, type Context, shownConnector } from './context.ts';
+import { breakerView, shortly } from './breakers.ts';
+import { checkConnector } from './checks.ts';
+import { assertMay, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
 import { describeChanges, difference } from './difference.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
 import { guideViews } from './guides/index.ts';
-import { healthOf } from './health.ts';
-import type { ConnectorService } from './services.ts';
+import { assertSchedule, nextRunAt, scheduleView, scheduleWarnings } from './schedule.ts';
+import type { ConnectorDetail, ConnectorService } from './services.ts';
 import { typeViews } from './types.ts';
+import type { ConnectorVerdict, Verdicts } from './verdicts.ts';
 
 /** Registering, changing, looking at and deleting connectors. */
-export function createConnectorService(context: Context): ConnectorService {
+export function createConnectorService(context: Context, verdicts: Verdicts): ConnectorService {
   const { connectors, runs, warehouse } = context;
   const deletions = createDeletions(context);
 
   const test = async (name: string, signal: AbortSignal): Promise<CheckReport> => {
-    const connector = await connectors.get(name);
-    return await ask(context, { connector, question: { ask: 'check', streams: connector.streams } }, signal);
+    const { report, restEnded } = await checkConnector(context, name, { signal });
+    return restEnded ? { ...report, warnings: [...report.warnings, afterRest] } : report;
   };
 
   return {
@@ -36,6 +39,7 @@ export function createConnectorService(context: Context): ConnectorService {
       const streams = earlier === null ? given.streams : [...given.streams, earlier];
       assertStreamNames(streams);
       assertStreamsFit(type, streams);
+      assertSchedule(context, given);
       await assertFree(context, given.name);
       validate(type.config, given.config, `The ${type.type} config`);
       const sealed = await context.secrets.seal(given.name, given.config, type.secrets);
@@ -55,7 +59,11 @@ export function createConnectorService(context: Context): ConnectorService {
         connector: shownConnector(context, record),
         ...(report === undefined ? {} : { test: report }),
         ...(asking === null ? {} : { ask: asking.ask }),
-        warnings: [...sealed.warnings, ...scheduleWarnings(record), ...(asking?.warnings ?? [])],
+        warnings: [
+          ...sealed.warnings,
+          ...(await scheduleWarnings(context, record)),
+          ...(asking?.warnings ?? []),
+        ],
         next_actions: asking?.nextActions ?? afterRegistering(record, report),
       };
     },
@@ -66,15 +74,20 @@ export function createConnectorService(context: Context): ConnectorService {
         limit: limit ?? 50,
         ...(cursor === undefined ? {} : { cursor }),
       });
+      const breakers = await context.breakers.all();
+      const health = await verdicts.of(page.items.map(({ name }) => name));
       const items = [];
       for (const record of page.items) {
-        const [last] = (await runs.list({ connector: record.name }, { limit: 1 })).items;
+        const breaker = breakerView(breakers.get(record.name), context.now());
+        const last = await runs.latest(record.name);
+        const next = nextRunAt(context, record);
         items.push({
           name: record.name,
           type: record.type,
           enabled: record.enabled,
-          health: healthOf(last).health,
-          ...(last === undefined
+          health: health.get(record.name)?.health ?? 'unknown',
+          ...(breaker === undefined ? {} : { breaker: shortly(breaker) }),
+          ...(last === null
             ? {}
             : {
                 last_run: {
@@ -83,6 +96,7 @@ export function createConnectorService(context: Context): ConnectorService {
                   ...(last.finished_at === undefined ? {} : { finished_at: last.finished_at }),
                 },
               }),
+          ...(next === null ? {} : { next_run_at: next.toISOString() }),
           streams: record.streams.map((stream) => stream.name),
         });
       }
@@ -94,6 +108,7 @@ export function createConnectorService(context: Context): ConnectorService {
     async get(name) {
       const record = await connectors.get(name);
       const recent = (await runs.list({ connector: name }, { limit: 5 })).items;
+      const breaker = breakerView(await context.breakers.get(name), context.now());
       const type = connectorTypes.find((candidate) => candidate.type === record.type);
       const state = warehouse.states(name).map((one) => ({
         ...one,
@@ -102,7 +117,9 @@ export function createConnectorService(context: Context): ConnectorService {
       return {
         connector: shownConnector(context, record),
         state,
-        health: healthOf(recent[0]).health,
+        ...(record.schedule === undefined ? {} : { schedule: await scheduleView(context, record) }),
+        ...healthFields((await verdicts.of([name])).get(name)),
+        ...(breaker === undefined ? {} : { breaker }),
         recent_runs: recent,
       };
     },
@@ -148,6 +165,7 @@ export function createConnectorService(context: Context): ConnectorService {
         config: sealed.config,
         streams,
       });
+      if (isRescheduled(change)) assertSchedule(context, after);
       const changes = [
         ...describeChanges(before, after),
         ...sealed.fields.map((field) => `config.${field} sealed`),
@@ -165,7 +183,7 @@ export function createConnectorService(context: Context): ConnectorService {
       const warnings = [
         ...moved,
         ...sealed.warnings,
-        ...scheduleWarnings(record),
+        ...(isRescheduled(change) ? await scheduleWarnings(context, record) : []),
         ...(asking?.warnings ?? []),
       ];
       if (asking === null && changes.some((sentence) => sentence.startsWith('config.'))) {
@@ -224,6 +242,20 @@ function secretMissing(error: unknown): Pick<CheckReport, 'error'> {
   throw error;
 }
 
+function healthFields(
+  verdict: ConnectorVerdict | undefined,
+): Pick<ConnectorDetail, 'health' | 'health_reasons' | 'next_actions'> {
+  const { health, reasons, next_actions } = verdict ?? { health: 'unknown', reasons: [], next_actions: [] };
+  return {
+    health,
+    ...(reasons.length === 0 ? {} : { health_reasons: reasons }),
+    ...(next_actions.length === 0 ? {} : { next_actions }),
+  };
+}
+
+const afterRest =
+  'After its failures no scheduled run was started; now that the test passes, the next one is. sync_connector starts one at once.';
+
 /** Whether a run of it ever brought something here: then its credentials are known to be those of that host. */
 async function hasWorked({ runs, warehouse }: Context, name: string): Promise<boolean> {
   if (warehouse.states(name).length > 0) return true;
@@ -281,13 +313,6 @@ function connectorOf(given: Fields): Connector {
   };
 }
 
-function scheduleWarnings(connector: Connector): readonly string[] {
-  if (connector.schedule === undefined) return [];
-  return [
-    'The schedule is kept, but this version starts runs on request only: call sync_connector, or let cron call `millrace sync`.',
-  ];
-}
-
 function afterRegistering(connector: Connector, report: CheckReport | undefined): readonly NextAction[] {
   if (report !== undefined && !report.ok) {
     const own = report.error?.next_actions ?? [];
@@ -322,6 +347,10 @@ function afterRegistering(connector: Connector, report: CheckReport | undefined)
       why: 'shows what there is, with suggested streams',
     },
   ];
+}
+
+function isRescheduled(change: Readonly<Record<string, unknown>>): boolean {
+  return ['schedule', 'timezone', 'enabled'].some((field) => change[field] !== undefined);
 }
 
 /** Fields given replace fields kept; null removes one. */

@@ -3,10 +3,22 @@ import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError } from '../core/errors.ts';
 import type { Connector } from '../core/model.ts';
 import type { Warehouse } from '../destinations/warehouse.ts';
+import type { Alone } from '../engine/alone.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
 import type { Runner } from '../engine/runner.ts';
 import type { Threads } from '../engine/threads.ts';
-import type { AuditStore, ConnectorRecord, ConnectorStore, RunStore } from '../store/store.ts';
+import type { ScheduleStore } from '../store/schedules.ts';
+import type {
+  AlertStore,
+  AuditStore,
+  BreakerStore,
+  CheckStore,
+  ConnectorRecord,
+  ConnectorStore,
+  HealthFactStore,
+  LeaseStore,
+  RunStore,
+} from '../store/store.ts';
 import type { SecretTools, Typed } from '../vault/secret-tools.ts';
 import type { Caller, Scope } from './services.ts';
 
@@ -14,16 +26,30 @@ import type { Caller, Scope } from './services.ts';
 export interface Context {
   readonly connectors: ConnectorStore;
   readonly runs: RunStore;
+  readonly breakers: BreakerStore;
+  readonly health: HealthFactStore;
+  readonly checks: CheckStore;
+  readonly alerts: AlertStore;
   readonly audit: AuditStore;
+  readonly schedules: ScheduleStore;
+  readonly leases: Pick<LeaseStore, 'look'>;
+  /** Whether this process has the duty of starting scheduled runs. */
+  readonly schedulesHere: () => boolean;
   readonly warehouse: Warehouse;
   readonly secrets: SecretTools;
   readonly asks: Asks;
   readonly threads: Threads;
   readonly runner: Runner;
+  readonly alone: Alone;
   readonly settings: Settings;
   readonly now: () => Date;
   readonly randomToken: () => string;
-  readonly storage: () => { readonly store_bytes: number; readonly free_bytes: number };
+  readonly storage: () => {
+    readonly store_bytes: number;
+    readonly free_bytes: number;
+    /** Of the whole file system. */
+    readonly disk_bytes: number;
+  };
 }
 
 /** Where people are asked for secrets, outside the conversation. */
@@ -54,7 +80,14 @@ export interface Typing {
 export interface Settings {
   readonly readOnly: boolean;
   readonly dataDir: string;
+  readonly warehouseFile: string;
   readonly network: NetworkRules;
+  readonly scheduler: {
+    readonly enabled: boolean;
+    readonly timezone: string;
+    readonly catchUp: 'once' | 'none';
+    readonly overlap: 'skip' | 'queue';
+  };
   readonly query: { readonly timeoutMs: number; readonly maxRows: number; readonly maxBytes: number };
 }
 
@@ -108,15 +141,22 @@ export async function ask<Q extends Question>(
   signal: AbortSignal,
 ): Promise<Answers[Q['ask']]> {
   const source = await sourceSpec(context, connector);
+  const answer = await withinTime(connector.name, { signal, timeoutMs }, (inTime) =>
+    context.threads.run({ kind: 'probe', source, question, withinMs: timeoutMs }, {}, inTime),
+  );
+  return answer as Answers[Q['ask']];
+}
+
+/** Work that a client waits for: stopped by `timeout` when it takes longer than clients do. */
+export async function withinTime<T>(
+  connector: string,
+  { signal, timeoutMs = questionMs }: { readonly signal: AbortSignal; readonly timeoutMs?: number },
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(tookTooLong(connector.name, timeoutMs)), timeoutMs);
+  const timer = setTimeout(() => late.abort(tookTooLong(connector, timeoutMs)), timeoutMs);
   try {
-    const answer = await context.threads.run(
-      { kind: 'probe', source, question },
-      {},
-      AbortSignal.any([signal, late.signal]),
-    );
-    return answer as Answers[Q['ask']];
+    return await work(AbortSignal.any([signal, late.signal]));
   } finally {
     clearTimeout(timer);
   }

@@ -1,108 +1,114 @@
-import type { NextAction } from '../core/errors.ts';
-import type { Run } from '../core/model.ts';
+import { type Health, judge } from '../core/health.ts';
+import { type InstallationFacts, installationFindings } from '../core/health-whole.ts';
 import type { Context } from './context.ts';
-import type { Health, HealthReport, HealthService } from './services.ts';
+import { schedulerState } from './scheduler-state.ts';
+import type { HealthReport, HealthService } from './services.ts';
+import type { ConnectorVerdict, Verdicts } from './verdicts.ts';
 
-/** Below this much free space a sync may fail at any time. */
-const lowDiskBytes = 512 * 1024 * 1024;
+/** The most connectors, reasons and calls that a report names; it counts the others. */
+const shownMax = { connectors: 100, reasons: 20, actions: 20 };
 
 /** How everything is, in one word first. */
-export function createHealthService(context: Context): HealthService {
+export function createHealthService(context: Context, verdicts: Verdicts): HealthService {
   return {
     async get() {
-      const connectors = await connectorStates(context);
-      const { store_bytes, free_bytes } = context.storage();
-      const reasons = connectors.flatMap((state) =>
-        state.reason === undefined ? [] : [`${state.name}: ${state.reason}`],
-      );
-      if (free_bytes < lowDiskBytes)
-        reasons.push(`only ${Math.round(free_bytes / 1024 / 1024)} MB are free for the data folder`);
+      const { counts, worst, total } = await survey(verdicts);
+      const { store_bytes, free_bytes, disk_bytes } = context.storage();
+      const facts = await installationFacts(context);
+      const own = judge(installationFindings(facts));
+      const reasons = [
+        ...own.reasons,
+        ...worst.flatMap((one) =>
+          isSound(one) ? [] : one.reasons.map((reason) => `${one.name}: ${reason}`),
+        ),
+      ];
+      const unsound = counts.failing + counts.degraded;
+      const untold = unsound - worst.filter((one) => !isSound(one)).length;
       return {
-        status: overall(connectors, free_bytes),
-        reasons,
-        connectors,
-        scheduler: { enabled: false, detail: 'This version starts runs on request only.' },
+        status: statusOf([
+          own.health,
+          ...(Object.keys(counts) as Health[]).filter((word) => counts[word] > 0),
+        ]),
+        reasons: atMost(reasons, shownMax.reasons, untold),
+        by_health: counts,
+        connectors: worst.map(({ name, health, reasons: why, error }) => ({
+          name,
+          health,
+          ...(why.length === 0 ? {} : { reason: why.join('; ') }),
+          ...(error === undefined ? {} : { error }),
+        })),
+        ...(total > worst.length ? { connectors_left_out: total - worst.length } : {}),
+        scheduler: facts.scheduler,
         runs: await context.runs.counts(),
         storage: {
           data_dir: context.settings.dataDir,
           store_bytes,
           warehouse_bytes: context.warehouse.sizeBytes(),
           free_bytes,
+          disk_bytes,
         },
-        next_actions: connectors.flatMap(actionsFor),
+        next_actions: [...own.next_actions, ...worst.flatMap((one) => one.next_actions)].slice(
+          0,
+          shownMax.actions,
+        ),
       };
     },
   };
 }
 
-type State = HealthReport['connectors'][number];
+/** What the installation's own health follows from. */
+export async function installationFacts(context: Context): Promise<InstallationFacts> {
+  const { store_bytes, free_bytes, disk_bytes } = context.storage();
+  return {
+    freeBytes: free_bytes,
+    diskBytes: disk_bytes,
+    storeBytes: store_bytes,
+    scheduled: await context.health.scheduled(),
+    scheduler: await schedulerState(context),
+    undelivered: await context.alerts.undelivered(),
+  };
+}
 
-async function connectorStates(context: Context): Promise<readonly State[]> {
-  const names = await context.connectors.names();
-  const states: State[] = [];
-  for (const name of names) {
-    const [last] = (await context.runs.list({ connector: name }, { limit: 1 })).items;
-    states.push({ name, ...healthOf(last) });
+interface Survey {
+  readonly counts: Record<Health, number>;
+  /** The worst first, and then by name. */
+  readonly worst: readonly ConnectorVerdict[];
+  readonly total: number;
+}
+
+const order: Readonly<Record<Health, number>> = { failing: 0, degraded: 1, unknown: 2, healthy: 3 };
+
+/** All are counted, and only those that are shown are kept. */
+async function survey(verdicts: Verdicts): Promise<Survey> {
+  const counts = { failing: 0, degraded: 0, unknown: 0, healthy: 0 };
+  const kept: Record<Health, ConnectorVerdict[]> = { failing: [], degraded: [], unknown: [], healthy: [] };
+  for await (const verdict of verdicts.all()) {
+    counts[verdict.health] += 1;
+    if (kept[verdict.health].length < shownMax.connectors) kept[verdict.health].push(verdict);
   }
-  return states;
+  const worst = Object.values(kept)
+    .flat()
+    .toSorted((a, b) => order[a.health] - order[b.health])
+    .slice(0, shownMax.connectors);
+  return { counts, worst, total: Object.values(counts).reduce((sum, n) => sum + n, 0) };
 }
 
-/** How a connector is, from its newest run. */
-export function healthOf(last: Run | undefined): {
-  readonly health: Health;
-  readonly reason?: string;
-  readonly error?: NonNullable<Run['error']>;
-} {
-  if (last === undefined) return { health: 'unknown' };
-  const error = last.error === undefined ? {} : { error: last.error };
-  switch (last.status) {
-    case 'succeeded':
-    case 'cancelled':
-      return { health: 'healthy' };
-    case 'queued':
-    case 'running':
-      return last.attempt > 1 || last.retry_at !== undefined
-        ? { health: 'degraded', reason: `attempt ${last.attempt} failed, trying again`, ...error }
-        : { health: 'healthy' };
-    case 'partial':
-      return {
-        health: 'degraded',
-        reason: `the last run left streams behind: ${failedStreams(last)}`,
-        ...error,
-      };
-    case 'failed':
-      return {
-        health: 'failing',
-        reason:
-          last.error === undefined ? 'the last run failed' : `${last.error.code}: ${last.error.message}`,
-        ...error,
-      };
-    default:
-      return last.status satisfies never;
-  }
+function isSound({ health }: { readonly health: Health }): boolean {
+  return health === 'healthy' || health === 'unknown';
 }
 
-function failedStreams(run: Run): string {
-  return run.streams
-    .filter((stream) => stream.status === 'failed')
-    .map((stream) => stream.stream)
-    .join(', ');
+function statusOf(words: readonly Health[]): HealthReport['status'] {
+  if (words.includes('failing')) return 'failing';
+  return words.includes('degraded') ? 'degraded' : 'healthy';
 }
 
-function overall(connectors: readonly State[], freeBytes: number): HealthReport['status'] {
-  if (connectors.some((state) => state.health === 'failing')) return 'failing';
-  return connectors.some((state) => state.health === 'degraded') || freeBytes < lowDiskBytes
-    ? 'degraded'
-    : 'healthy';
-}
-
-function actionsFor(state: State): readonly NextAction[] {
-  if (state.health !== 'failing' && state.health !== 'degraded') return [];
-  return [
-    {
-      tool: 'test_connector',
-      arguments: { connector: state.name },
-      why: 'shows what is wrong with the source now',
-    },
+function atMost(reasons: readonly string[], max: number, untold: number): readonly string[] {
+  const shown = reasons.slice(0, max);
+  const left = reasons.length - shown.length;
+  if (left === 0 && untold === 0) return shown;
+  const more = [
+    ...(left === 0 ? [] : [`${left} more reasons`]),
+    ...(untold === 0 ? [] : [`${untold} more connectors that are degraded or failing`]),
   ];
+  return [...shown, `and ${more.join(' and ')}: list_connectors shows the health of each`];
 }

@@ -1,5 +1,5 @@
 import { MillraceError, type NextAction } from '../core/errors.ts';
-import type { Run, RunStatus } from '../core/model.ts';
+import type { Connector, Run, RunStatus, StreamResult } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import { assertMay, type Context } from './context.ts';
 import type { RunService, WaitOptions } from './services.ts';
@@ -22,11 +22,7 @@ export function createRunService(context: Context): RunService {
     async sync(request, options) {
       assertMay(context, options.caller, 'operate');
       const connector = await context.connectors.get(request.connector);
-      assertStreams(
-        connector.name,
-        connector.streams.map((stream) => stream.name),
-        request.streams,
-      );
+      assertStreams(connector, request.streams);
       const queued = await runs.enqueue({
         connector: connector.name,
         trigger: options.trigger,
@@ -56,12 +52,17 @@ export function createRunService(context: Context): RunService {
         options,
       );
       const log = request.include_log === true ? { log: await runs.readLog(run.run_id, logLines) } : {};
-      return { ...withActions(run), ...log };
+      const shown = withActions(run);
+      return { ...shown, streams: await withSamples(context, run), ...log };
     },
 
     async list(filter) {
       const { limit, cursor, ...rest } = filter;
-      return await runs.list(rest, { limit: limit ?? 20, ...(cursor === undefined ? {} : { cursor }) });
+      const page = await runs.list(rest, {
+        limit: limit ?? 20,
+        ...(cursor === undefined ? {} : { cursor }),
+      });
+      return { ...page, items: page.items.map(withReplay) };
     },
 
     async log(runId) {
@@ -93,11 +94,12 @@ export function createRunService(context: Context): RunService {
   };
 }
 
-function assertStreams(
-  connector: string,
-  known: readonly string[],
+/** Throws `invalid_config` when the connector has no streams, or none of a name that was asked for. */
+export function assertStreams(
+  { name: connector, streams }: Pick<Connector, 'name' | 'streams'>,
   asked: readonly string[] | undefined,
 ): void {
+  const known = streams.map((stream) => stream.name);
   if (known.length === 0) {
     throw new MillraceError('invalid_config', `"${connector}" has no streams to sync.`, {
       hint: 'Add streams with update_connector; discover_streams shows what there is, ready to be used.',
@@ -151,13 +153,41 @@ async function waitFor(
   }
 }
 
+/** So many rejects of a stream are shown, of so many streams; list_rejects has the others. */
+const sampleRows = 3;
+const sampledStreams = 10;
+
+/** The streams, those with rejects with some of them: as far as no later run has met the same. */
+async function withSamples({ warehouse }: Context, run: Run): Promise<readonly StreamResult[]> {
+  const sampled = new Set(run.streams.filter(({ rejects }) => rejects > 0).slice(0, sampledStreams));
+  return await Promise.all(
+    run.streams.map(async (stream) => {
+      if (!sampled.has(stream)) return stream;
+      const filter = { connector: run.connector, stream: stream.stream, run_id: run.run_id };
+      const { items } = await warehouse.rejects(filter, { limit: sampleRows });
+      return items.length === 0
+        ? stream
+        : { ...stream, reject_sample: items.map(({ id, reason, row }) => ({ id, reason, row })) };
+    }),
+  );
+}
+
 /** What to do next, from how the run stands. */
 function withActions(run: Run): Run {
-  const actions = nextActions(run);
+  const actions = [...nextActions(run), ...aboutRejects(run)];
   return actions.length === 0 ? run : { ...run, next_actions: actions };
 }
 
+function aboutRejects({ connector, run_id, totals }: Run): readonly NextAction[] {
+  if (totals.rejects === 0) return [];
+  return [
+    { tool: 'list_rejects', arguments: { connector, run_id }, why: 'shows the rows kept aside, and why' },
+  ];
+}
+
 function nextActions(run: Run): readonly NextAction[] {
+  // Nobody stopped it: what was in the way says what helps.
+  if (run.skipped) return run.error?.next_actions ?? [];
   switch (run.status) {
     case 'queued':
     case 'running':
@@ -167,6 +197,9 @@ function nextActions(run: Run): readonly NextAction[] {
           arguments: { run_id: run.run_id, wait_seconds: 20 },
           why: 'waits for the end and shows progress',
         },
+        ...(run.retry_at === undefined
+          ? []
+          : [{ ...replay(run), why: `tries again now, not only at ${run.retry_at}` }]),
       ];
     case 'succeeded':
       return run.totals.rows_written > 0
@@ -177,6 +210,7 @@ function nextActions(run: Run): readonly NextAction[] {
       const own = (run.error?.next_actions ?? []).slice(0, 2);
       return [
         ...own,
+        replay(run),
         {
           tool: 'get_run',
           arguments: { run_id: run.run_id, include_log: true },
@@ -185,14 +219,23 @@ function nextActions(run: Run): readonly NextAction[] {
       ];
     }
     case 'cancelled':
-      return [
-        {
-          tool: 'sync_connector',
-          arguments: { connector: run.connector },
-          why: 'goes on from the last committed batch',
-        },
-      ];
+      return [replay(run)];
     default:
       return run.status satisfies never;
   }
+}
+
+/** In a list a failed run says at once how it is done again; get_run has the rest. */
+function withReplay(run: Run): Run {
+  return run.status === 'failed' ? { ...run, next_actions: [replay(run)] } : run;
+}
+
+/** A run does again what it was asked for, of which what was committed is not read again. */
+function replay({ connector, error }: Run): NextAction {
+  const first = error === undefined || error.retryable ? '' : 'once that is mended: ';
+  return {
+    tool: 'sync_connector',
+    arguments: { connector },
+    why: `${first}goes on from the last committed batch`,
+  };
 }

@@ -4,10 +4,13 @@
  * MillraceError and nothing else.
  */
 
+import type { BreakerState } from '../core/breaker.ts';
 import type { ErrorView, NextAction } from '../core/errors.ts';
+import type { Health } from '../core/health.ts';
 import type {
   CheckReport,
   Connector,
+  KeptReject,
   LogLine,
   Page,
   PageRequest,
@@ -24,6 +27,7 @@ export interface Services {
   readonly connectors: ConnectorService;
   readonly streams: StreamService;
   readonly runs: RunService;
+  readonly rejects: RejectService;
   readonly data: DataService;
   readonly secrets: SecretService;
   readonly health: HealthService;
@@ -40,8 +44,6 @@ export interface Caller {
   /** Absent: everything, as whoever started this process may. */
   readonly scopes?: ReadonlySet<Scope>;
 }
-
-export type Health = 'healthy' | 'degraded' | 'failing' | 'unknown';
 
 export interface ConnectorTypeView {
   readonly type: string;
@@ -66,11 +68,23 @@ export interface GuideView {
   readonly text: string;
 }
 
+/** How a connector's schedule is held back after failures; absent when nothing failed since the last success. */
+export interface BreakerView {
+  readonly state: BreakerState;
+  /** Failed runs in a row. */
+  readonly failures: number;
+  /** Until then scheduled runs are skipped; past when half open. */
+  readonly open_until?: string;
+  /** Of the last failure. */
+  readonly error: ErrorView;
+}
+
 export interface ConnectorSummary {
   readonly name: string;
   readonly type: string;
   readonly enabled: boolean;
   readonly health: Health;
+  readonly breaker?: Pick<BreakerView, 'state' | 'open_until'>;
   readonly last_run?: { readonly run_id: string; readonly status: RunStatus; readonly finished_at?: string };
   readonly next_run_at?: string;
   readonly streams: readonly string[];
@@ -82,6 +96,10 @@ export interface ConnectorDetail {
   readonly state: readonly StreamState[];
   readonly schedule?: { readonly next_runs: readonly string[]; readonly notes: readonly string[] };
   readonly health: Health;
+  /** Why it is not healthy, and the calls that mend it; absent when it is. */
+  readonly health_reasons?: readonly string[];
+  readonly next_actions?: readonly NextAction[];
+  readonly breaker?: BreakerView;
   readonly recent_runs: readonly Run[];
 }
 
@@ -179,7 +197,10 @@ export interface StreamService {
 }
 
 export interface RunService {
-  /** Starts a run and waits up to `wait_seconds` (10, at most 25) for its end. `onProgress` hears of every change meanwhile. */
+  /**
+   * Starts a run, or the attempt for which one of the same request waits, and waits up to `wait_seconds` (10, at most 25) for
+   * its end. `onProgress` hears of every change meanwhile.
+   */
   sync(
     request: {
       readonly connector: string;
@@ -217,6 +238,34 @@ export interface RunOptions extends WaitOptions {
   readonly trigger: 'manual' | 'cli';
 }
 
+export interface ReplayRequest {
+  readonly connector: string;
+  readonly stream: string;
+  /** Only these; all of the stream when absent. */
+  readonly reject_ids?: readonly number[];
+}
+
+export interface Replay {
+  readonly replayed: number;
+  readonly still_rejected: number;
+  /** Of the ids that were asked for: rejects no more, or never. */
+  readonly not_found?: number;
+  readonly next_actions?: readonly NextAction[];
+}
+
+export interface RejectService {
+  /** Rows that stand aside, by stream and age. `not_kept`: further ones, that there was no room for. */
+  list(filter: {
+    readonly connector: string;
+    readonly stream?: string;
+    readonly run_id?: string;
+    readonly limit?: number;
+    readonly cursor?: string;
+  }): Promise<Page<KeptReject> & { readonly not_kept: number }>;
+  /** Lands rows that stand aside as the config of now wants them. Throws `run_in_progress`, `invalid_config`. */
+  replay(request: ReplayRequest, caller: Caller, signal: AbortSignal): Promise<Replay>;
+}
+
 export interface DataService {
   describe(table?: string): Promise<readonly TableInfo[]>;
   /** Throws `connector_not_found`. */
@@ -249,13 +298,17 @@ export interface Rotated {
 
 export interface HealthReport {
   readonly status: Exclude<Health, 'unknown'>;
+  /** Of the installation first, then of connectors, each beginning with its name. */
   readonly reasons: readonly string[];
+  readonly by_health: Readonly<Record<Health, number>>;
+  /** The worst first; at most a hundred. */
   readonly connectors: readonly {
     readonly name: string;
     readonly health: Health;
     readonly reason?: string;
     readonly error?: ErrorView;
   }[];
+  readonly connectors_left_out?: number;
   readonly scheduler: { readonly enabled: boolean; readonly detail: string };
   readonly runs: Readonly<Record<RunStatus, number>>;
   readonly storage: {
@@ -263,6 +316,7 @@ export interface HealthReport {
     readonly store_bytes: number;
     readonly warehouse_bytes: number;
     readonly free_bytes: number;
+    readonly disk_bytes: number;
   };
   readonly next_actions: readonly NextAction[];
 }

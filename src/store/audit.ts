@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { type Kysely, type Selectable, sql } from 'kysely';
+import { pageFetch, pageOf, pageStart } from '../core/paging.ts';
 import { redact } from '../core/redact.ts';
 import type { AuditRow, Database } from './database.ts';
-import { pageFetch, pageOf, pageStart } from './paging.ts';
 import type { AuditStore } from './store.ts';
 
 /**

@@ -2,8 +2,9 @@ import type { Kysely, Transaction } from 'kysely';
 import { MillraceError } from '../core/errors.ts';
 import type { Connector, Page, PageRequest, Stream } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
+import { pageFetch, pageOf, pageStart } from '../core/paging.ts';
+import { closeBreaker } from './breakers.ts';
 import type { ConnectorRow, Database } from './database.ts';
-import { pageFetch, pageOf, pageStart } from './paging.ts';
 import { endRunsOf } from './run-end.ts';
 import { dropSecrets, dropUnusedSecrets, putSecret } from './secrets.ts';
 import type { ConnectorRecord, ConnectorStore, SealedSecret } from './store.ts';
@@ -36,14 +37,16 @@ export function connectorStore(db: Kysely<Database>, now: () => Date): Connector
 
     update: (connector, sealed = []) =>
       db.transaction().execute(async (trx) => {
-        const { created_at } = await getRecord(trx, connector.name);
+        const before = await getRecord(trx, connector.name);
         const at = now().getTime();
-        const row = { ...rowOf(connector), created_at: Date.parse(created_at), updated_at: at };
+        const row = { ...rowOf(connector), created_at: Date.parse(before.created_at), updated_at: at };
         await trx.updateTable('connectors').set(row).where('name', '=', connector.name).execute();
         await trx.deleteFrom('streams').where('connector', '=', connector.name).execute();
         await writeStreams(trx, connector);
         await writeSecrets(trx, sealed, at);
         await dropUnusedSecrets(trx, connector.name, row.config);
+        // What it failed with may be mended by this.
+        if (sealed.length > 0 || isRedefined(before, connector)) await closeBreaker(trx, connector.name);
         return recordOf(row, connector.streams);
       }),
 
@@ -137,6 +140,12 @@ async function streamsOf(
     streams.set(row.connector, list);
   }
   return streams;
+}
+
+/** Whether something else is asked of the source from now on, or in another way. */
+function isRedefined(before: Connector, after: Connector): boolean {
+  const asked = ({ config, streams }: Connector): string => JSON.stringify([config, streams]);
+  return asked(before) !== asked(after);
 }
 
 async function writeStreams(trx: Transaction<Database>, connector: Connector): Promise<void> {

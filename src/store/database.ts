@@ -57,6 +57,10 @@ export interface RunRow {
   readonly only_streams: string | null;
   readonly full_refresh: number;
   readonly due_at: number | null;
+  /** 1: its due time lay ahead when the clock was put back; the same time may come again. */
+  readonly before_set_back: number;
+  /** 1: a due time that no run came of; `error` says why. */
+  readonly skipped: number;
   readonly queued_at: number;
   readonly started_at: number | null;
   readonly finished_at: number | null;
@@ -90,6 +94,8 @@ export interface LeaseRow {
   readonly epoch: number;
   /** 0 when nobody holds it. */
   readonly expires_at: number;
+  /** What the clock said when its holder last did its duty; null for leases without one. */
+  readonly seen_at: number | null;
 }
 
 export interface AuditRow {
@@ -115,7 +121,10 @@ export interface ScheduleRow {
   readonly spec: string | null;
   /** The time of the schedule that comes next; null before it was planned. */
   readonly due_at: number | null;
-  /** When to act on it: `due_at` and the connector's share of the spread; 0 before it was planned. */
+  /**
+   * When to act on it: `due_at` and the connector's share of the spread. Before it was planned: from when on its times
+   * count, 0 for from when it is planned.
+   */
   readonly start_at: number;
 }
 
@@ -127,7 +136,7 @@ export interface BreakerRow {
   readonly opened_at: number | null;
   readonly open_until: number | null;
   /** ErrorView of the last failure, JSON. */
-  readonly error: string | null;
+  readonly error: string;
 }
 
 export interface CheckRow {
@@ -139,16 +148,23 @@ export interface CheckRow {
 }
 
 export interface AlertStateRow {
-  /** A connector's name, or `` for the whole. */
+  /** A connector's name, or `` for the installation. */
   readonly subject: string;
-  readonly state: string;
+  readonly told: string;
+  readonly seen: string;
+  /** Since when looks have seen it. */
   readonly since: number;
 }
 
 export interface AlertRow {
+  readonly subject: string;
+  /** The same in every attempt, so that a receiver knows what it had already. */
   readonly id: string;
   readonly at: number;
+  /** JSON, as it is sent. */
   readonly body: string;
   readonly attempts: number;
   readonly next_at: number;
+  /** Why the last attempt failed. */
+  readonly error: string | null;
 }

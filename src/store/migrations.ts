@@ -124,13 +124,23 @@ export const MIGRATIONS: readonly string[] = [
   INSERT INTO schedules (connector, start_at)
     SELECT name, 0 FROM connectors WHERE enabled = 1 AND schedule IS NOT NULL;
   CREATE TRIGGER connectors_scheduled AFTER INSERT ON connectors WHEN NEW.enabled = 1 AND NEW.schedule IS NOT NULL BEGIN
-    INSERT INTO schedules (connector, start_at) VALUES (NEW.name, 0);
+    INSERT INTO schedules (connector, start_at) VALUES (NEW.name, NEW.updated_at);
   END;
   CREATE TRIGGER connectors_rescheduled AFTER UPDATE OF schedule, timezone, enabled ON connectors
   WHEN OLD.schedule IS NOT NEW.schedule OR OLD.timezone IS NOT NEW.timezone OR OLD.enabled <> NEW.enabled BEGIN
     DELETE FROM schedules WHERE connector = NEW.name;
-    INSERT INTO schedules (connector, start_at) SELECT NEW.name, 0 WHERE NEW.enabled = 1 AND NEW.schedule IS NOT NULL;
+    INSERT INTO schedules (connector, start_at) SELECT NEW.name, NEW.updated_at WHERE NEW.enabled = 1 AND NEW.schedule IS NOT NULL;
   END;
+
+  -- When the clock was put back, due times that a run already stands for come again, and are new ones.
+  ALTER TABLE runs ADD COLUMN before_set_back INTEGER NOT NULL DEFAULT 0 CHECK (before_set_back IN (0, 1));
+  DROP INDEX runs_due;
+  CREATE UNIQUE INDEX runs_due ON runs (connector, due_at) WHERE due_at IS NOT NULL AND before_set_back = 0;
+  -- A due time that no run came of is in the history too, with its reason; how a connector is doing looks past them.
+  ALTER TABLE runs ADD COLUMN skipped INTEGER NOT NULL DEFAULT 0 CHECK (skipped IN (0, 1));
+  CREATE INDEX runs_real ON runs (connector, run_id) WHERE skipped = 0;
+  -- What the clock said when the holder last did what the lease is for: how a clock that was put back is noticed.
+  ALTER TABLE leases ADD COLUMN seen_at INTEGER;
 
   -- A connector whose runs fail in a row. No row: closed, nothing failed since the last success.
   CREATE TABLE breakers (
@@ -138,7 +148,8 @@ export const MIGRATIONS: readonly string[] = [
     failures   INTEGER NOT NULL,
     opened_at  INTEGER,
     open_until INTEGER,
-    error      TEXT
+    error      TEXT NOT NULL CHECK (json_valid(error)),
+    CHECK ((opened_at IS NULL) = (open_until IS NULL))
   ) STRICT, WITHOUT ROWID;
 
   -- What the last look at each connector's source found.
@@ -149,18 +160,22 @@ export const MIGRATIONS: readonly string[] = [
     report    TEXT NOT NULL CHECK (json_valid(report))
   ) STRICT, WITHOUT ROWID;
 
-  -- The state that was last told to people, one row a subject; and what is still to be delivered.
+  -- What people know of each subject's state, and what the last looks saw; and what is still to be delivered: of each
+  -- subject its newest change alone, so that a receiver which was away hears what holds now.
   CREATE TABLE alert_states (
     subject TEXT PRIMARY KEY,
-    state   TEXT NOT NULL,
+    told    TEXT NOT NULL,
+    seen    TEXT NOT NULL,
     since   INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE alerts (
-    id       TEXT PRIMARY KEY,
+    subject  TEXT PRIMARY KEY,
+    id       TEXT NOT NULL UNIQUE,
     at       INTEGER NOT NULL,
     body     TEXT NOT NULL CHECK (json_valid(body)),
     attempts INTEGER NOT NULL DEFAULT 0,
-    next_at  INTEGER NOT NULL
+    next_at  INTEGER NOT NULL,
+    error    TEXT
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX alerts_next ON alerts (next_at);
 

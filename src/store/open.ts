@@ -2,15 +2,21 @@ import { closeSync, constants, openSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import BetterSqlite from 'better-sqlite3';
 import { Kysely } from 'kysely';
+import { BREAKER_RULES, type BreakerRules } from '../core/breaker.ts';
 import { MillraceError } from '../core/errors.ts';
+import { alertStore } from './alerts.ts';
 import { auditStore } from './audit.ts';
+import { breakerStore } from './breakers.ts';
+import { checkStore } from './checks.ts';
 import { connectorStore } from './connectors.ts';
 import type { Database } from './database.ts';
 import { sqliteDialect } from './driver.ts';
 import { asStoreError } from './failure.ts';
+import { healthFactStore } from './health-facts.ts';
 import { leaseStore } from './leases.ts';
 import { MIGRATIONS } from './migrations.ts';
 import { runStore } from './runs.ts';
+import { scheduleStore } from './schedules.ts';
 import { secretStore } from './secrets.ts';
 import type { Store } from './store.ts';
 
@@ -20,21 +26,32 @@ export interface StoreOptions {
   readonly now: () => Date;
   /** So many bytes of chance, for run ids. */
   readonly random: (bytes: number) => Uint8Array;
+  readonly breaker?: BreakerRules;
 }
 
 /**
  * Opens the store and brings it up to this version; any number of processes may do so at once. Throws
  * `data_dir_unusable` when the file is another program's, a newer version's, damaged or not writable, `disk_full`.
  */
-export async function openStore({ file, now, random }: StoreOptions): Promise<Store> {
+export async function openStore({
+  file,
+  now,
+  random,
+  breaker = BREAKER_RULES,
+}: StoreOptions): Promise<Store> {
   const sqlite = await openFile(file);
   const db = new Kysely<Database>({ dialect: sqliteDialect(sqlite, file) });
   return {
     connectors: connectorStore(db, now),
     secrets: secretStore(db, now),
-    runs: runStore(db, { now, random }),
+    runs: runStore(db, { now, random, breaker }),
+    breakers: breakerStore(db, now),
     audit: auditStore(db, now),
     leases: leaseStore(db, now),
+    health: healthFactStore(db),
+    checks: checkStore(db, now),
+    alerts: alertStore(db, now),
+    schedules: scheduleStore(db, { now, random, breaker }),
     problem: async () => {
       const found = String(sqlite.pragma('integrity_check(5)', { simple: true }));
       return found === 'ok' ? null : found;

@@ -1,17 +1,26 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
+import type { Breaker, BreakerRules } from '../core/breaker.ts';
 import type { ErrorView } from '../core/errors.ts';
-import type { RunStatus } from '../core/model.ts';
+import type { RunStatus, StreamResult } from '../core/model.ts';
+import { countRun } from './breakers.ts';
 import type { Database, RunRow } from './database.ts';
 import { endCancelled, isActive, leaseOf } from './run-end.ts';
-import type { Claim, RunStore } from './store.ts';
+import { addLine } from './run-log.ts';
+import type { Claim, Outcome, RunStore } from './store.ts';
 
-type ClaimStore = Pick<RunStore, 'claim' | 'release' | 'heartbeat' | 'finish' | 'retry' | 'nextStart'>;
+type ClaimStore = Pick<
+  RunStore,
+  'claim' | 'release' | 'heartbeat' | 'finish' | 'retry' | 'handBack' | 'nextStart'
+>;
 
 /**
  * Who may work on which run. A claim is a lease on the connector and an epoch; the epoch in the run's row decides
  * whose run it is, so a holder whose lease ran out keeps it until somebody else takes it, and not a moment longer.
  */
-export function claimStore(db: Kysely<Database>, now: () => Date): ClaimStore {
+export function claimStore(
+  db: Kysely<Database>,
+  { now, breaker }: { readonly now: () => Date; readonly breaker: BreakerRules },
+): ClaimStore {
   return {
     claim: (holder, leaseMs) =>
       db.transaction().execute(async (trx) => {
@@ -46,36 +55,27 @@ export function claimStore(db: Kysely<Database>, now: () => Date): ClaimStore {
       }),
 
     finish: (claim, outcome) =>
-      db.transaction().execute((trx) => {
+      db.transaction().execute(async (trx) => {
+        const at = now();
         const { status, streams, error = null } = outcome;
-        return leave(trx, claim, {
+        const left = await leave(trx, claim, {
           status,
           streams: JSON.stringify(streams),
           error,
-          finished_at: now().getTime(),
+          finished_at: at.getTime(),
           retry_at: null,
         });
+        if (left) await tellBreaker(trx, claim, { outcome, rules: breaker, at });
+        return left;
       }),
 
     retry: (claim, at, outcome) =>
-      db.transaction().execute(async (trx) => {
-        const run = await heldRun(trx, claim);
-        if (!run) return false;
-        const streams = JSON.stringify(outcome.streams);
-        const { error = null } = outcome;
-        if (run.cancel_requested === 0) {
-          return leave(trx, claim, {
-            status: 'queued',
-            streams,
-            error,
-            attempt: run.attempt + 1,
-            retry_at: at.getTime(),
-          });
-        }
-        const left = await leave(trx, claim, { status: 'queued', streams, error });
-        await endCancelled(trx, { ...run, streams }, now());
-        return left;
-      }),
+      db
+        .transaction()
+        .execute((trx) => putBack(trx, claim, { ...outcome, more: 1, retry_at: at.getTime(), at: now() })),
+
+    handBack: (claim, streams) =>
+      db.transaction().execute((trx) => putBack(trx, claim, { streams, more: 0, retry_at: null, at: now() })),
 
     nextStart: async () => {
       const { at } = await db
@@ -94,6 +94,12 @@ export function claimStore(db: Kysely<Database>, now: () => Date): ClaimStore {
   };
 }
 
+/**
+ * A lease that ends further ahead is from before the clock was put back, and would be waited for until it gets there again.
+ * A holder that lives is not harmed more than by any other that takes over: its epoch is no longer the latest.
+ */
+const LEASE_MAX_MS = 600_000;
+
 /** The oldest run that may start now and whose connector nobody holds. */
 async function claimable(trx: Transaction<Database>, at: Date): Promise<RunRow | undefined> {
   return trx
@@ -105,7 +111,11 @@ async function claimable(trx: Transaction<Database>, at: Date): Promise<RunRow |
       or([eb('status', '=', 'running'), eb('retry_at', 'is', null), eb('retry_at', '<=', at.getTime())]),
     )
     .where(({ eb, or }) =>
-      or([eb('leases.expires_at', 'is', null), eb('leases.expires_at', '<=', at.getTime())]),
+      or([
+        eb('leases.expires_at', 'is', null),
+        eb('leases.expires_at', '<=', at.getTime()),
+        eb('leases.expires_at', '>', at.getTime() + LEASE_MAX_MS),
+      ]),
     )
     .orderBy('run_id')
     .limit(1)
@@ -159,7 +169,7 @@ async function take(
  * One more than the last, and never below the clock: the destination remembers the latest epoch too, and would
  * refuse every claim after `store.db` was put back from a backup if epochs only counted up from what is in here.
  */
-async function nextEpoch(trx: Transaction<Database>, connector: string, at: Date): Promise<number> {
+export async function nextEpoch(trx: Transaction<Database>, connector: string, at: Date): Promise<number> {
   const lease = await trx
     .selectFrom('leases')
     .select('epoch')
@@ -200,6 +210,32 @@ async function heldRun(trx: Transaction<Database>, claim: Claim): Promise<RunRow
     .executeTakeFirst();
 }
 
+interface PuttingBack {
+  readonly streams: readonly StreamResult[];
+  readonly error?: ErrorView;
+  /** Attempts used up by it. */
+  readonly more: 0 | 1;
+  readonly retry_at: number | null;
+  readonly at: Date;
+}
+
+/** Back into the queue, unless somebody asked for the run to stop: then it has ended. */
+async function putBack(
+  trx: Transaction<Database>,
+  claim: Claim,
+  { streams: results, error, more, retry_at, at }: PuttingBack,
+): Promise<boolean> {
+  const run = await heldRun(trx, claim);
+  if (!run) return false;
+  const streams = JSON.stringify(results);
+  const queued = { status: 'queued', streams, error: error ?? null } as const;
+  if (run.cancel_requested === 0)
+    return leave(trx, claim, { ...queued, attempt: run.attempt + more, retry_at });
+  const left = await leave(trx, claim, queued);
+  await endCancelled(trx, { ...run, streams }, at);
+  return left;
+}
+
 interface Leaving {
   readonly status: RunStatus;
   /** StreamResult[], JSON. */
@@ -231,4 +267,22 @@ async function leave(
     .where('epoch', '=', claim.epoch)
     .execute();
   return true;
+}
+
+/** Whether the connector is to be left in peace from now on; the run that makes it so says it in its log. */
+async function tellBreaker(
+  trx: Transaction<Database>,
+  { run_id, connector }: Claim,
+  { outcome, rules, at }: { readonly outcome: Outcome; readonly rules: BreakerRules; readonly at: Date },
+): Promise<void> {
+  const { status, error, streams } = outcome;
+  const errors = [error, ...streams.map((stream) => stream.error)].filter((one) => one !== undefined);
+  const opened = await countRun(trx, connector, { end: { status, errors }, rules, now: at.getTime() });
+  if (opened !== null) await addLine(trx, { runId: run_id, level: 'warn', message: restingLine(opened), at });
+}
+
+function restingLine({ failures, open, error }: Breaker): string {
+  const why = failures === 1 ? 'This run failed' : `${failures} runs in a row have failed`;
+  const until = open === undefined ? '' : ` until ${new Date(open.until).toISOString()}`;
+  return `${why} (${error.code}): no scheduled run starts${until}. sync_connector starts one at any time.`;
 }

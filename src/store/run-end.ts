@@ -5,6 +5,19 @@ import type { Database, RunRow } from './database.ts';
 /** Literals and not parameters: only so does SQLite see that this is the condition of the index of active runs. */
 export const isActive = sql<boolean>`status in ('queued', 'running')`;
 
+/** The same for the index of runs that are more than a skipped due time. */
+export const isReal = sql<boolean>`skipped = 0`;
+
+/** The run of a connector that is queued or running; there is at most one. */
+export async function activeRun(db: Kysely<Database>, connector: string): Promise<RunRow | undefined> {
+  return db
+    .selectFrom('runs')
+    .selectAll()
+    .where('connector', '=', connector)
+    .where(isActive)
+    .executeTakeFirst();
+}
+
 /** The lease that a claim of this connector's runs holds. */
 export function leaseOf(connector: string): string {
   return `run/${connector}`;
@@ -52,11 +65,6 @@ export async function requestEnd(trx: Transaction<Database>, run: RunRow, now: D
 
 /** Before a connector goes: its active run, if any, is asked to stop. */
 export async function endRunsOf(trx: Transaction<Database>, connector: string, now: Date): Promise<void> {
-  const run = await trx
-    .selectFrom('runs')
-    .selectAll()
-    .where('connector', '=', connector)
-    .where(isActive)
-    .executeTakeFirst();
+  const run = await activeRun(trx, connector);
   if (run) await requestEnd(trx, run, now);
 }

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import type { LogLine } from '../core/model.ts';
 import { scrub } from '../core/redact.ts';
 import type { Database } from './database.ts';
@@ -13,24 +13,7 @@ const LOG_CHARACTERS_MAX = 2_000;
 export function logStore(db: Kysely<Database>, now: () => Date): Pick<RunStore, 'log' | 'readLog'> {
   return {
     log: (runId, level, message) =>
-      db.transaction().execute(async (trx) => {
-        const { last } = await trx
-          .selectFrom('run_log')
-          .select(({ fn }) => fn.max('line').as('last'))
-          .where('run_id', '=', runId)
-          .executeTakeFirstOrThrow();
-        const line = ((last as number | null) ?? 0) + 1;
-        const text = scrub(message).slice(0, LOG_CHARACTERS_MAX);
-        await trx
-          .insertInto('run_log')
-          .values({ run_id: runId, line, at: now().getTime(), level, message: text })
-          .execute();
-        await trx
-          .deleteFrom('run_log')
-          .where('run_id', '=', runId)
-          .where('line', '<=', line - LOG_LINES_MAX)
-          .execute();
-      }),
+      db.transaction().execute((trx) => addLine(trx, { runId, level, message, at: now() })),
 
     readLog: async (runId, limit) => {
       const rows = await db
@@ -47,4 +30,30 @@ export function logStore(db: Kysely<Database>, now: () => Date): Pick<RunStore, 
       }));
     },
   };
+}
+
+interface Said extends Pick<LogLine, 'level' | 'message'> {
+  readonly runId: string;
+  readonly at: Date;
+}
+
+/** One more line of a run, and the oldest goes when there are too many. */
+export async function addLine(trx: Transaction<Database>, said: Said): Promise<void> {
+  const { runId, level, message, at } = said;
+  const { last } = await trx
+    .selectFrom('run_log')
+    .select(({ fn }) => fn.max('line').as('last'))
+    .where('run_id', '=', runId)
+    .executeTakeFirstOrThrow();
+  const line = ((last as number | null) ?? 0) + 1;
+  const text = scrub(message).slice(0, LOG_CHARACTERS_MAX);
+  await trx
+    .insertInto('run_log')
+    .values({ run_id: runId, line, at: at.getTime(), level, message: text })
+    .execute();
+  await trx
+    .deleteFrom('run_log')
+    .where('run_id', '=', runId)
+    .where('line', '<=', line - LOG_LINES_MAX)
+    .execute();
 }

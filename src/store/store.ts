@@ -1,5 +1,9 @@
+import type { AlertState } from '../core/alerts.ts';
+import type { Breaker } from '../core/breaker.ts';
 import type { ErrorView } from '../core/errors.ts';
+import type { ConnectorFacts } from '../core/health.ts';
 import type {
+  CheckReport,
   Connector,
   LogLine,
   Page,
@@ -9,14 +13,20 @@ import type {
   StreamResult,
   Trigger,
 } from '../core/model.ts';
+import type { ScheduleStore } from './schedules.ts';
 
 /** Everything Millrace remembers about itself: `store.db`. Never rows of a source. */
 export interface Store extends AsyncDisposable {
   readonly connectors: ConnectorStore;
   readonly secrets: SecretStore;
   readonly runs: RunStore;
+  readonly breakers: BreakerStore;
   readonly audit: AuditStore;
   readonly leases: LeaseStore;
+  readonly health: HealthFactStore;
+  readonly checks: CheckStore;
+  readonly alerts: AlertStore;
+  readonly schedules: ScheduleStore;
   /** What SQLite's own check finds wrong with the file; null when it is intact. Reads all of it. */
   problem(): Promise<string | null>;
   /** Bytes on disk, write-ahead log included. */
@@ -82,16 +92,27 @@ export interface SecretStore {
 export interface LeaseStore {
   /** Null while somebody else holds it. Atomic across processes. */
   acquire(name: string, holder: string, leaseMs: number): Promise<Lease | null>;
-  /** False when it is no longer ours. */
-  renew(lease: Lease, leaseMs: number): Promise<boolean>;
+  /** False when it is no longer ours. `seenAt` is kept with it, for whoever holds it next. */
+  renew(lease: Lease, leaseMs: number, seenAt?: Date): Promise<boolean>;
   /** Nothing happens when it is no longer ours. */
   release(lease: Lease): Promise<void>;
+  /** Who holds it now, if anybody, and what its last holder saw; null when nobody ever held it. */
+  look(name: string): Promise<LeaseView | null>;
+  /** Takes it from a holder that is known to be gone; false when it is not. */
+  free(name: string, isGone: (holder: string) => boolean): Promise<boolean>;
 }
 
 export interface Lease {
   readonly name: string;
   /** Grows with every holder. */
   readonly epoch: number;
+}
+
+export interface LeaseView {
+  /** Null while nobody does. */
+  readonly holder: string | null;
+  /** What the clock said when a holder last renewed it with `seenAt`. */
+  readonly seenAt: Date | null;
 }
 
 export interface RunRequest {
@@ -120,6 +141,20 @@ export interface Claim {
   readonly recovered: boolean;
 }
 
+/** Which runs are old. */
+export interface SweepRules {
+  readonly olderThan: Date;
+  /** Of each connector so many are not, unless they are older than that. */
+  readonly keepRuns: number;
+}
+
+export interface Holding {
+  readonly holder: string;
+  readonly leaseMs: number;
+  /** Whether a holder is known to be gone: nobody need wait for its lease to end. */
+  readonly isGone: (holder: string) => boolean;
+}
+
 export interface Outcome {
   readonly status: Exclude<RunStatus, 'queued' | 'running'>;
   readonly streams: readonly StreamResult[];
@@ -136,7 +171,8 @@ export interface RunFilter {
 export interface RunStore {
   /**
    * Queues a run. When one of the connector is already queued or running: throws `run_in_progress`, its hint and
-   * next action naming that run. A scheduled run whose `dueAt` is already known is returned as it stands. Throws
+   * next action naming that run. One that waits for its next attempt and is what somebody asks for is not refused but
+   * brought forward, with all of its streams that failed. A scheduled run whose `dueAt` is already known is returned as it stands. Throws
    * `connector_not_found`.
    */
   enqueue(request: RunRequest): Promise<Run>;
@@ -146,6 +182,11 @@ export interface RunStore {
    * disappeared after somebody asked them to stop are ended as cancelled on the way.
    */
   claim(holder: string, leaseMs: number): Promise<Claim | null>;
+  /**
+   * Holds a connector without a run, for other work on its data: no run of it is claimed before the lease is released or
+   * has run out, as of `LeaseStore`. Throws `run_in_progress` while one is queued or running, or somebody else holds it.
+   */
+  hold(connector: string, as: Holding): Promise<Lease>;
   /** Makes runs held by holders that are known to be gone claimable at once. Returns the run ids. */
   release(isGone: (holder: string) => boolean): Promise<readonly string[]>;
   /** Renews the lease and shows progress. `lost`: a later epoch holds it, stop. `cancelled`: somebody asked, stop and finish. */
@@ -154,27 +195,54 @@ export interface RunStore {
     leaseMs: number,
     streams: readonly StreamResult[],
   ): Promise<'held' | 'lost' | 'cancelled'>;
-  /** Ends the run; false when it is no longer ours. */
+  /** Ends the run, and with it opens or closes the connector's breaker; false when it is no longer ours. */
   finish(claim: Claim, outcome: Outcome): Promise<boolean>;
   /**
    * Puts the run back into the queue for a later attempt, or ends it as cancelled when that was asked for; false when
    * it is no longer ours.
    */
   retry(claim: Claim, at: Date, outcome: Pick<Outcome, 'streams' | 'error'>): Promise<boolean>;
+  /**
+   * The same for a holder that has to leave: another goes on at once, and no attempt is used up, so that a client which
+   * is closed now and then does not end a load that takes days.
+   */
+  handBack(claim: Claim, streams: readonly StreamResult[]): Promise<boolean>;
   /** Queued: cancelled at once. Running: asked to stop. Ended: returned as it is. Throws `run_not_found`. */
   cancel(runId: string): Promise<Run>;
   get(runId: string): Promise<Run>;
+  /** The newest run of the connector that is not a skipped due time. */
+  latest(connector: string): Promise<Run | null>;
   list(filter: RunFilter, page: PageRequest): Promise<Page<Run>>;
   /** Adds a line to the run's log: scrubbed, cut to 2,000 characters; the newest 500 lines are kept. */
   log(runId: string, level: LogLine['level'], message: string): Promise<void>;
   /** Newest `limit` lines in order of time. */
   readLog(runId: string, limit: number): Promise<readonly LogLine[]>;
   /**
+   * One small step of removing old runs: some of that connector's, begun with `''`. Returns the connector to go on with,
+   * null at the end. Of each connector the newest run and the newest that brought rows stay. Log lines go with their run.
+   */
+  sweep(
+    rules: SweepRules,
+    connector: string,
+  ): Promise<{ readonly connector: string | null; readonly removed: number }>;
+  /**
    * When the next run may be claimed, for the runner's timer: a queued one when its time has come, a running one when
    * its lease ends (so that a run whose holder dies is found). Null when there is neither.
    */
   nextStart(): Promise<Date | null>;
   counts(): Promise<Readonly<Record<RunStatus, number>>>;
+}
+
+/** Which connectors are left in peace. Runs count when they end, in `RunStore.finish`; a changed connector begins anew. */
+export interface BreakerStore {
+  /** Null: closed, and nothing failed since the last success. */
+  get(connector: string): Promise<Breaker | null>;
+  /** Of every connector that failed since it last succeeded, by name. */
+  all(): Promise<ReadonlyMap<string, Breaker>>;
+  /** The next scheduled run need not wait: it finds out. True when it would have waited. */
+  testPassed(connector: string): Promise<boolean>;
+  /** As if nothing had ever failed. */
+  close(connector: string): Promise<void>;
 }
 
 export interface AuditEntry {
@@ -192,4 +260,59 @@ export interface AuditStore {
   list(page: PageRequest): Promise<Page<AuditEntry>>;
   /** Whether every entry is as it was written and none is missing; `problem` says what is wrong. Reads all of them. */
   verify(): Promise<{ readonly entries: number; readonly problem: string | null }>;
+}
+
+/** What the store knows of a connector's health. */
+export interface StoredFacts extends Omit<ConnectorFacts, 'rejects' | 'promisedAt'> {
+  readonly schedule?: string;
+  readonly timezone?: string;
+  /** When somebody last changed the connector; milliseconds. */
+  readonly changedAt: number;
+  /** When the last run that succeeded was queued: its data are at least so new; milliseconds. */
+  readonly succeededFrom?: number;
+}
+
+export interface HealthFactStore {
+  /** Connectors after that name, in order of names; empty at the end. */
+  page(after: string, limit: number): Promise<readonly StoredFacts[]>;
+  /** Those of these names that there are. */
+  of(names: readonly string[]): Promise<readonly StoredFacts[]>;
+  /** How many enabled connectors have a schedule. */
+  scheduled(): Promise<number>;
+}
+
+export interface CheckStore {
+  /** Keeps what a look at the source found, in place of the one before. Nothing happens when the connector is gone. */
+  put(connector: string, report: CheckReport): Promise<void>;
+  /**
+   * Enabled connectors whose source nobody has met since then: neither looked at nor synced well; longest unseen first.
+   * Not one that is syncing, nor one whose login was refused: an account is not to be locked out by looking.
+   */
+  due(since: Date, limit: number): Promise<readonly string[]>;
+}
+
+/** An alert on its way. `body` is JSON, as it is sent. */
+export interface WaitingAlert {
+  readonly id: string;
+  readonly at: Date;
+  readonly body: string;
+  readonly attempts: number;
+}
+
+export interface AlertStore {
+  states(): Promise<readonly AlertState[]>;
+  /** Both or neither. An alert takes the place of one of the same subject that was not delivered yet. */
+  remember(
+    states: readonly AlertState[],
+    alerts: readonly { readonly subject: string; readonly id: string; readonly body: object }[],
+  ): Promise<void>;
+  /** Forgets the states of connectors that are no more. */
+  forget(): Promise<void>;
+  /** Those to be sent now, the one that has waited longest first. */
+  due(limit: number): Promise<readonly WaitingAlert[]>;
+  /** After an attempt that failed. */
+  postpone(id: string, to: Date, error: string): Promise<void>;
+  remove(id: string): Promise<void>;
+  /** How many have failed so far, and one reason. */
+  undelivered(): Promise<{ readonly alerts: number; readonly error?: string }>;
 }

@@ -4,10 +4,11 @@ import { reportText } from './report.ts';
 import type { BenchSource } from './source.ts';
 import { mysqlSource } from './source-mysql.ts';
 import { postgresqlSource } from './source-postgresql.ts';
+import { restSource } from './source-rest.ts';
 import { TABLE_NAMES, type TableName } from './tables.ts';
 
 /**
- * `npm run bench -- [--source postgresql,mysql,mariadb] [--rows 1000000[,5000000]] [--rounds 3]
+ * `npm run bench -- [--source postgresql,mysql,mariadb,rest] [--rows 1000000[,5000000]] [--rounds 3]
  * [--tables narrow,wide] [--json]`
  *
  * From each source to SQLite, full and incremental, beside (a) the ceiling of one bare thread and (b) the source's own
@@ -16,7 +17,7 @@ import { TABLE_NAMES, type TableName } from './tables.ts';
  */
 const { values } = parseArgs({
   options: {
-    source: { type: 'string', default: 'postgresql,mysql' },
+    source: { type: 'string', default: 'postgresql,mysql,rest' },
     rows: { type: 'string', default: '1000000' },
     rounds: { type: 'string', default: '3' },
     tables: { type: 'string', default: 'narrow,wide' },
@@ -28,6 +29,7 @@ const SOURCES: Readonly<Record<string, () => Promise<BenchSource>>> = {
   postgresql: postgresqlSource,
   mysql: () => mysqlSource('mysql', note),
   mariadb: () => mysqlSource('mariadb', note),
+  rest: restSource,
 };
 
 const sources = values.source.split(',').map(openerOf);
@@ -42,7 +44,7 @@ console.log(values.json ? JSON.stringify(told, null, 2) : told.join('\n\n'));
 
 async function measure(open: () => Promise<BenchSource>): Promise<unknown> {
   await using source = await open();
-  if (source.pipe === null) note(`(b) is left out: ${source.pipeMissing}`);
+  if (source.pipe?.shell === null) note(`(b) is left out: ${source.pipe.missing}`);
   const results: TableResult[] = [];
   for (const rows of sizes) {
     for (const table of tables) {

@@ -85,7 +85,8 @@ async function measureRound(source: BenchSource, table: TableName, plan: Plan): 
     await source.settle();
     const ceilingFile = join(folder, 'ceiling.db');
     const ceiling = await runCeiling(source.ceiling, table, ceilingFile);
-    const pipe = source.pipe && (await runPipe(source.pipe, table, join(folder, 'pipe.db')));
+    const shell = source.pipe?.shell ?? null;
+    const pipe = shell && (await runPipe(shell, table, join(folder, 'pipe.db')));
     await using millrace = await startBenched(source, join(folder, 'data'));
     const full = await millrace.sync(table, { health: true });
     same(plan.rows, {

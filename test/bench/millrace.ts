@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/client';
@@ -31,9 +32,12 @@ const HEALTH_EVERY_MS = 25;
 export async function startBenched(source: BenchSource, dataDir: string): Promise<BenchedMillrace> {
   const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
   if (!existsSync(main)) throw new Error('dist/main.js is not there: run `npm run build` first.');
+  const config = `${dataDir}.json`;
+  // An API of the benchmark listens on this machine, where REST connectors may not reach by themselves.
+  await writeFile(config, JSON.stringify({ millrace: { network: { allowPrivateHttp: ['127.0.0.1'] } } }));
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: [main, '--data-dir', dataDir, '--log-level', 'warn'],
+    args: [main, '--config', config, '--data-dir', dataDir, '--log-level', 'warn'],
     stderr: 'inherit',
   });
   const client = new Client(
@@ -49,9 +53,9 @@ export async function startBenched(source: BenchSource, dataDir: string): Promis
     config: source.config,
     streams: TABLE_NAMES.map((table) => ({
       name: table,
-      table: source.tableName(table),
       cursor: 'updated_at',
       mode: 'merge',
+      ...source.stream(table),
     })),
   });
   return {

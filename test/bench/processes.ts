@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { BenchSource } from './source.ts';
+import type { BenchSource, Contender } from './source.ts';
 import { SQLITE_COLUMNS, type TableName } from './tables.ts';
 
 /** Seconds that another program took to move the table into a new SQLite file. */
@@ -36,11 +36,7 @@ export function missingTools(tools: readonly string[]): readonly string[] {
 }
 
 /** A source's own client into `sqlite3 .import`, as a person would type it. It is only about time: NULLs are lost. */
-export async function runPipe(
-  pipe: NonNullable<BenchSource['pipe']>,
-  table: TableName,
-  file: string,
-): Promise<Timing> {
+export async function runPipe(pipe: Contender<string>, table: TableName, file: string): Promise<Timing> {
   const made = spawnSync('sqlite3', [file, `CREATE TABLE ${table} (${SQLITE_COLUMNS[table]})`], {
     stdio: 'inherit',
   });

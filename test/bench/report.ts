@@ -35,27 +35,26 @@ function section(rows: number, results: readonly TableResult[], lines: readonly 
   ];
 }
 
-function linesOf({ pipeTitle, wanted }: BenchSource): readonly Line[] {
+function linesOf({ pipe, wanted }: BenchSource): readonly Line[] {
   return [
     { label: 'full load, rows/s', show: () => '' },
     { label: '  Millrace, as its caller sees it', show: (r) => count(r.millrace) },
     { label: '  Millrace, by its own clock', show: (r) => count(r.millraceOwn) },
     { label: '  (a) bare loop, one thread', show: (r) => count(r.ceiling) },
-    { label: `  (b) ${pipeTitle}`, show: (r) => (r.pipe === null ? 'not measured' : count(r.pipe)) },
+    ...(pipe === null
+      ? []
+      : [
+          {
+            label: `  (b) ${pipe.title}`,
+            show: (r: TableResult) => (r.pipe === null ? 'not measured' : count(r.pipe)),
+          },
+        ]),
     {
       label: '  Millrace / (a)',
       show: (r) => (r.millrace / r.ceiling).toFixed(2),
       wanted: shareOf(wanted.ofCeiling, (r) => r.millrace / r.ceiling),
     },
-    {
-      label: '  Millrace / (b)',
-      show: (r) => (r.pipe === null ? '–' : (r.millrace / r.pipe).toFixed(2)),
-      ...(wanted.ofPipe && {
-        wanted: shareOf(wanted.ofPipe, (r) =>
-          r.pipe === null ? Number.POSITIVE_INFINITY : r.millrace / r.pipe,
-        ),
-      }),
-    },
+    ...(pipe === null ? [] : [besidePipe(wanted)]),
     { label: 'incremental run', show: () => '' },
     {
       label: '  nothing new',
@@ -74,6 +73,16 @@ function linesOf({ pipeTitle, wanted }: BenchSource): readonly Line[] {
       wanted: { text: 'under 50 ms', met: (r) => r.healthP99Ms < 50 },
     },
   ];
+}
+
+function besidePipe({ ofPipe }: Wanted): Line {
+  return {
+    label: '  Millrace / (b)',
+    show: (r) => (r.pipe === null ? '–' : (r.millrace / r.pipe).toFixed(2)),
+    ...(ofPipe && {
+      wanted: shareOf(ofPipe, (r) => (r.pipe === null ? Number.POSITIVE_INFINITY : r.millrace / r.pipe)),
+    }),
+  };
 }
 
 /** A run that finds nothing takes less than that. */

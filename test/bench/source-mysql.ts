@@ -63,7 +63,7 @@ export async function mysqlSource(kind: MysqlKind, note: (text: string) => void)
       password: login.password,
       ssl: 'disable',
     },
-    tableName: (table) => `${DATABASE}.${table}`,
+    stream: (table) => ({ table: `${DATABASE}.${table}` }),
     async fill(table, rows) {
       await client.query(`DROP TABLE IF EXISTS ${table}`);
       await client.query(`CREATE TABLE ${table} (${COLUMNS[table]}) CHARACTER SET utf8mb4`);
@@ -95,21 +95,23 @@ export async function mysqlSource(kind: MysqlKind, note: (text: string) => void)
       await client.query('SET GLOBAL innodb_max_dirty_pages_pct = 90');
     },
     ceiling: { run: 'ceiling-mysql.ts', env },
-    pipe:
-      pipe === null
-        ? null
-        : {
-            run: pipe,
-            env: {
-              BENCH_HOST: login.host,
-              BENCH_PORT: String(login.port),
-              BENCH_USER: login.user,
-              MYSQL_PWD: login.password,
-              BENCH_DATABASE: DATABASE,
+    pipe: {
+      title: 'mariadb -B | sqlite3 .import',
+      shell:
+        pipe === null
+          ? null
+          : {
+              run: pipe,
+              env: {
+                BENCH_HOST: login.host,
+                BENCH_PORT: String(login.port),
+                BENCH_USER: login.user,
+                MYSQL_PWD: login.password,
+                BENCH_DATABASE: DATABASE,
+              },
             },
-          },
-    pipeTitle: 'mariadb -B | sqlite3 .import',
-    pipeMissing: `no ${missing.join(' and no ')} here. Debian: apt-get install mariadb-client sqlite3`,
+      missing: `no ${missing.join(' and no ')} here. Debian: apt-get install mariadb-client sqlite3`,
+    },
     wanted: { ofCeiling: { narrow: 0.75, wide: 0.75 }, ofPipe: null, nothingMs: null },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };

@@ -47,7 +47,7 @@ export async function postgresqlSource(): Promise<BenchSource> {
       password: server.password,
       ssl: 'disable',
     },
-    tableName: (table) => `public.${table}`,
+    stream: (table) => ({ table: `public.${table}` }),
     async fill(table, rows) {
       await client.query(`DROP TABLE IF EXISTS ${table}; CREATE TABLE ${table} (${COLUMNS[table]})`);
       await client.query(`INSERT INTO ${table} SELECT ${ROW[table]} FROM generate_series(1, ${rows}) AS i`);
@@ -68,15 +68,17 @@ export async function postgresqlSource(): Promise<BenchSource> {
       await client.query('CHECKPOINT');
     },
     ceiling: { run: 'ceiling-postgresql.ts', env },
-    pipe:
-      missing.length > 0
-        ? null
-        : {
-            run: `psql "$BENCH_URL" -qc "COPY $BENCH_TABLE TO STDOUT (FORMAT csv)" | sqlite3 -csv "$BENCH_FILE" ".import /dev/stdin $BENCH_TABLE"`,
-            env,
-          },
-    pipeTitle: 'psql | sqlite3 .import',
-    pipeMissing: `no ${missing.join(' and no ')} here. Debian: apt-get install postgresql-client sqlite3`,
+    pipe: {
+      title: 'psql | sqlite3 .import',
+      shell:
+        missing.length > 0
+          ? null
+          : {
+              run: `psql "$BENCH_URL" -qc "COPY $BENCH_TABLE TO STDOUT (FORMAT csv)" | sqlite3 -csv "$BENCH_FILE" ".import /dev/stdin $BENCH_TABLE"`,
+              env,
+            },
+      missing: `no ${missing.join(' and no ')} here. Debian: apt-get install postgresql-client sqlite3`,
+    },
     wanted: { ofCeiling: { narrow: 0.8, wide: 0.8 }, ofPipe: { narrow: 1, wide: 0.9 }, nothingMs: 100 },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };

@@ -7,8 +7,8 @@ export interface BenchSource extends AsyncDisposable {
   /** The connector's type and config. */
   readonly type: string;
   readonly config: Readonly<Record<string, unknown>>;
-  /** What the config calls the table. */
-  tableName(table: TableName): string;
+  /** What a stream of the table declares beside its name, cursor and mode. */
+  stream(table: TableName): Readonly<Record<string, unknown>>;
   /** Makes the table with that many rows, an index on its cursor, and statistics. */
   fill(table: TableName, rows: number): Promise<void>;
   /** Touches every hundredth row as an application would. Returns how many. */
@@ -18,17 +18,23 @@ export interface BenchSource extends AsyncDisposable {
   settle(): Promise<void>;
   /** (a): a script beside this file that takes TABLE and FILE. */
   readonly ceiling: Contender<string>;
-  /** (b): a line of shell that takes $BENCH_TABLE and $BENCH_FILE; null where the tools for it are missing. */
-  readonly pipe: Contender<string> | null;
-  /** What (b) is called, and what to say where it is left out. */
-  readonly pipeTitle: string;
-  readonly pipeMissing: string;
+  /** (b); null where a person would type no such line. */
+  readonly pipe: Pipe | null;
   readonly wanted: Wanted;
 }
 
 export interface Contender<What> {
   readonly run: What;
   readonly env: Readonly<Record<string, string>>;
+}
+
+/** The source's own client into `sqlite3`. */
+export interface Pipe {
+  readonly title: string;
+  /** A line of shell that takes $BENCH_TABLE and $BENCH_FILE; null where the tools for it are missing. */
+  readonly shell: Contender<string> | null;
+  /** What to say where it is left out. */
+  readonly missing: string;
 }
 
 /** What is asked of Millrace beside the others: at least that share of their rows a second. */

@@ -1,77 +1,87 @@
-import { expect, test } from 'vitest';
-import type { MillraceError } from '../../src/core/errors.ts';
-import type { Stream } from '../../src/core/model.ts';
-import { type Asked, numbered, stamp } from './connector-questions.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { expect } from 'vitest';
+import type { ErrorCode, MillraceError } from '../../src/core/errors.ts';
+import type { Batch, Stream } from '../../src/core/model.ts';
+import type { Expectations } from './connector-expecting.ts';
+import { type Asked, numbered } from './connector-questions.ts';
 import type { Change, Row, TableSpec, TestTable } from './connector-subject.ts';
-import { calm, failure, readAll, rowsOf } from './reading-support.ts';
+import { calm, drain, failure, readAll, rowsOfAll } from './reading-support.ts';
 
 const PAD = 'x'.repeat(230);
 
 interface ShapeChange {
   readonly what: string;
   readonly change: Change;
-  /** Code of a reading that was chosen before it and begins after it. */
-  readonly said: 'schema_changed' | 'not_found_at_source' | null;
+  /** What a reading that was chosen before it shows after it, by how the subject knows its columns. */
+  readonly meanwhile: Readonly<Record<Expectations['columns'], Meanwhile>>;
   /** The columns after it; null when the stream has to be declared anew. */
   readonly columns: readonly string[] | null;
-  /** Row 1 after it. */
-  readonly row: Row;
+  /** The `i`-th row after it, without its moment. */
+  readonly row: (i: number) => Row;
 }
+
+/** An error's code, or the `i`-th row, without its moment. */
+type Meanwhile = ErrorCode | ((i: number) => Row);
+
+const asChosen = (i: number): Row => [i, i * 2, `${i * 3}.0000`, PAD];
+/** A reading that learns its columns as it goes keeps those it has met: what went away is null, what came stands behind. */
+const withoutV = (i: number): Row => [i, null, `${i * 3}.0000`, PAD];
 
 const changes: readonly ShapeChange[] = [
   {
     what: 'a column is added',
     change: { add: 'extra', kind: 'integer', value: 7 },
-    said: null,
+    // A column more is no business of a reading that has not asked for it.
+    meanwhile: { told: asChosen, learnt: (i) => [...asChosen(i), 7] },
     columns: ['id', 'v', 'd', 'at', 'pad', 'extra'],
-    row: [1, 2, '3.0000', stamp(1), PAD, 7],
+    row: (i) => [...asChosen(i), 7],
   },
   {
     what: 'a column is dropped',
     change: { drop: 'v' },
-    said: 'schema_changed',
+    meanwhile: { told: 'schema_changed', learnt: withoutV },
     columns: ['id', 'd', 'at', 'pad'],
-    row: [1, '3.0000', stamp(1), PAD],
+    row: (i) => [i, `${i * 3}.0000`, PAD],
   },
   {
     what: 'a column is renamed',
     change: { rename: 'v', to: 'w' },
-    said: 'schema_changed',
+    meanwhile: { told: 'schema_changed', learnt: (i) => [...withoutV(i), i * 2] },
     columns: ['id', 'w', 'd', 'at', 'pad'],
-    row: [1, 2, '3.0000', stamp(1), PAD],
+    row: asChosen,
   },
   {
     what: 'a column has another type',
     change: { retype: 'v', to: 'text' },
-    said: 'schema_changed',
+    meanwhile: { told: 'schema_changed', learnt: (i) => [i, `${i * 2}`, `${i * 3}.0000`, PAD] },
     columns: ['id', 'v', 'd', 'at', 'pad'],
-    row: [1, '2', '3.0000', stamp(1), PAD],
+    row: (i) => [i, `${i * 2}`, `${i * 3}.0000`, PAD],
   },
   {
     what: 'a column has another scale',
     change: { retype: 'd', to: 'big' },
-    said: 'schema_changed',
+    meanwhile: { told: 'schema_changed', learnt: (i) => [i, i * 2, `${i * 3}`, PAD] },
     columns: ['id', 'v', 'd', 'at', 'pad'],
-    row: [1, 2, 3, stamp(1), PAD],
+    row: (i) => [i, i * 2, i * 3, PAD],
   },
   {
     what: 'the table is dropped',
     change: { table: 'dropped' },
-    said: 'not_found_at_source',
+    meanwhile: { told: 'not_found_at_source', learnt: 'not_found_at_source' },
     columns: null,
-    row: [],
+    row: () => [],
   },
   {
     what: 'the table is renamed',
     change: { table: 'renamed' },
-    said: 'not_found_at_source',
+    meanwhile: { told: 'not_found_at_source', learnt: 'not_found_at_source' },
     columns: null,
-    row: [],
+    row: () => [],
   },
 ];
 
 /** A source's tables change when they like: between two runs, between choice and read, while rows are flowing. */
-export function changeQuestions({ subject, source }: Asked): void {
+export function changeQuestions({ expects, ask, subject, source, at }: Asked): void {
   let count = 0;
 
   async function start(rows: number): Promise<{ readonly table: TestTable; readonly stream: Stream }> {
@@ -83,9 +93,15 @@ export function changeQuestions({ subject, source }: Asked): void {
     };
     const table = await subject().make(
       spec,
-      numbered(rows, (i) => [i, i * 2, `${i * 3}.0000`, stamp(i), PAD]),
+      numbered(rows, (i) => dated(i, asChosen(i))),
     );
-    return { table, stream: { name: 'shape', table: table.ref, cursor: 'at' } };
+    return { table, stream: table.stream({ cursor: 'at' }) };
+  }
+
+  /** The `i`-th row with its moment, which stands in front of `pad`. */
+  function dated(i: number, row: Row): Row {
+    const place = row.indexOf(PAD);
+    return [...row.slice(0, place), at(i), ...row.slice(place)];
   }
 
   /** The next runs, wherever the last position stands: the new shape, or what is missing, said. */
@@ -100,22 +116,21 @@ export function changeQuestions({ subject, source }: Asked): void {
     const rest = await readAll(source(), stream, from);
     expect(rest.stream.columns.map(({ name }) => name)).toEqual(columns);
     const whole = await readAll(source(), stream);
-    expect(whole.rows[0]).toEqual(row);
+    expect(whole.rows[0]).toEqual(dated(1, row(1)));
   }
 
-  test.each(changes)(
-    '$what between two runs: the next one has the new shape, or says what is missing',
-    async (change) => {
-      const { table, stream } = await start(10);
-      const { cursor } = await readAll(source(), stream);
-      await table.change(change.change);
-      await goesOn(stream, cursor, change);
-    },
-  );
+  for (const change of changes) {
+    ask(
+      `${change.what} between two runs: the next one has the new shape, or says what is missing`,
+      async () => {
+        const { table, stream } = await start(10);
+        const { cursor } = await readAll(source(), stream);
+        await table.change(change.change);
+        await goesOn(stream, cursor, change);
+      },
+    );
 
-  test.each(changes)(
-    '$what between the choice and the read: said, never read as something else',
-    async (change) => {
+    ask(`${change.what} between the choice and the read: said, never read as something else`, async () => {
       const { table, stream } = await start(10);
       const resolved = await source().resolve(stream, calm);
       await table.change(change.change);
@@ -123,33 +138,27 @@ export function changeQuestions({ subject, source }: Asked): void {
         .read(resolved, null, calm)
         .then(async (reading) => {
           await using _ = reading;
-          const rows: Row[] = [];
-          for await (const batch of reading.batches) rows.push(...rowsOf(batch, resolved.columns.length));
-          return rows;
+          return (await drain(reading, resolved)).rows;
         })
         .catch((error: MillraceError) => error.code);
-      // A column more is no business of a reading that has not asked for it.
-      const asChosen = numbered(10, (i) => [i, i * 2, `${i * 3}.0000`, stamp(i), PAD]);
-      expect(outcome).toEqual(change.said ?? asChosen);
+      const meanwhile = change.meanwhile[expects.columns];
+      expect(outcome).toEqual(
+        typeof meanwhile === 'string' ? meanwhile : numbered(10, (i) => dated(i, meanwhile(i))),
+      );
       await goesOn(stream, null, change);
-    },
-  );
+    });
 
-  test.each(changes)(
-    '$what while rows are flowing: every row that came is as it was chosen',
-    async (change) => {
+    ask(`${change.what} while rows are flowing: every row that came is as it was chosen`, async () => {
       const { table, stream } = await start(6000);
       const resolved = await source().resolve(stream, calm);
-      const rows: Row[] = [];
-      let from: string | null = null;
-      let changing: Promise<unknown> = Promise.resolve();
+      const batches: Batch[] = [];
+      let changing: Promise<unknown> | undefined;
       const read = async (): Promise<void> => {
         await using reading = await source().read(resolved, null, calm);
         for await (const batch of reading.batches) {
-          rows.push(...rowsOf(batch, resolved.columns.length));
+          batches.push(batch);
           // Waits for the reading, or does not: that is the server's affair.
-          if (from === null) changing = table.change(change.change);
-          from = batch.cursor;
+          changing ??= table.change(change.change);
           await new Promise((settle) => setTimeout(settle, 20));
         }
       };
@@ -158,35 +167,49 @@ export function changeQuestions({ subject, source }: Asked): void {
         (refused: MillraceError) => refused,
       );
       await changing;
-      expect(rows).toEqual(numbered(rows.length, (i) => [i, i * 2, `${i * 3}.0000`, stamp(i), PAD]));
-      if (error === undefined) expect(rows).toHaveLength(6000);
+      expectFlow(batches, resolved.columns.length, change);
+      const rows = batches.reduce((sum, batch) => sum + batch.rows, 0);
+      if (error === undefined) expect(rows).toBe(6000);
       else expect(error.code).toMatch(/^(schema_changed|not_found_at_source)$/);
-      await goesOn(stream, from, change);
-    },
-  );
+      await goesOn(stream, batches.at(-1)?.cursor ?? null, change);
+    });
+  }
 
-  test('a table dropped and made again under its name: the position does not mislead', async () => {
+  /** Every row in its turn, as it was chosen or, from the change on, as such a reading shows it. */
+  function expectFlow(batches: readonly Batch[], width: number, { meanwhile }: ShapeChange): void {
+    const after = meanwhile[expects.columns];
+    const rows = rowsOfAll(batches, width);
+    const first = rows.findIndex((row, i) => !isDeepStrictEqual(row, dated(i + 1, asChosen(i + 1))));
+    const before = first === -1 ? rows.length : first;
+    const later = typeof after === 'string' ? asChosen : after;
+    expect(rows).toEqual(numbered(rows.length, (i) => dated(i, i <= before ? asChosen(i) : later(i))));
+  }
+
+  ask('a table dropped and made again under its name: the position does not mislead', async () => {
     const { table, stream } = await start(10);
     const { cursor } = await readAll(source(), stream);
     await table.change({ table: 'dropped' });
     const again = await subject().make(
       { name: table.name, columns: { pad: 'text', id: 'integer', at: 'stamp' }, key: ['id'] },
-      numbered(3, (i) => ['new', i, stamp(1000 + i)]),
+      numbered(3, (i) => ['new', i, at(1000 + i)]),
     );
-    const next = await readAll(source(), { ...stream, table: again.ref }, cursor);
-    expect(next.rows).toEqual(numbered(3, (i) => ['new', i, stamp(1000 + i)]));
-    expect(next.count).toBe(3);
+    const next = await readAll(source(), again.stream({ cursor: 'at' }), cursor);
+    expect(next.rows).toEqual(numbered(3, (i) => ['new', i, at(1000 + i)]));
+    expect(next.count).toBe(expects.has.counts === true ? 3 : null);
   });
 
-  test('another primary key: the position is for another one, everything is read again, and said', async () => {
-    const table = await subject().make(
-      { name: 'rekeyed', columns: { a: 'integer', b: 'integer', at: 'stamp' } },
-      numbered(10, (i) => [i, i, stamp(i)]),
-    );
-    const stream: Stream = { name: 's', table: table.ref, cursor: 'at', mode: 'merge' };
-    const first = await readAll(source(), { ...stream, primary_key: ['a'] });
-    const next = await readAll(source(), { ...stream, primary_key: ['a', 'b'] }, first.cursor);
-    expect(next.rows).toHaveLength(10);
-    expect(next.warnings).toEqual([expect.stringContaining('everything is read again')]);
-  });
+  ask(
+    'another primary key: the position is for another one, everything is read again, and said',
+    async () => {
+      const table = await subject().make(
+        { name: 'rekeyed', columns: { a: 'integer', b: 'integer', at: 'stamp' } },
+        numbered(10, (i) => [i, i, at(i)]),
+      );
+      const stream = table.stream({ cursor: 'at', mode: 'merge' });
+      const first = await readAll(source(), { ...stream, primary_key: ['a'] });
+      const next = await readAll(source(), { ...stream, primary_key: ['a', 'b'] }, first.cursor);
+      expect(next.rows).toHaveLength(10);
+      expect(next.warnings).toEqual([expect.stringContaining('everything is read again')]);
+    },
+  );
 }

@@ -44,7 +44,22 @@ export async function drain(
 ): Promise<{ readonly batches: readonly Batch[]; readonly rows: readonly (readonly Value[])[] }> {
   const batches: Batch[] = [];
   for await (const batch of reading.batches) batches.push(batch);
-  return { batches, rows: batches.flatMap((batch) => rowsOf(batch, stream.columns.length)) };
+  const rows = rowsOfAll(batches, stream.columns.length);
+  const width = rows.at(-1)?.length ?? 0;
+  return { batches, rows: rows.map((row) => (row.length === width ? row : padded(row, width))) };
+}
+
+function padded(row: readonly Value[], width: number): readonly Value[] {
+  return [...row, ...Array.from({ length: width - row.length }, () => null)];
+}
+
+/** The rows of all batches, each as wide as the columns were when it came: `width`, until a batch brings more of them. */
+export function rowsOfAll(batches: readonly Batch[], width: number): readonly (readonly Value[])[] {
+  let now = width;
+  return batches.flatMap((batch) => {
+    now = batch.columns?.length ?? now;
+    return rowsOf(batch, now);
+  });
 }
 
 /** A batch's flat values as rows. */

@@ -251,7 +251,7 @@ describe('positions in a body', () => {
     });
     expect(result.error).toBeUndefined();
     expect(result.rows_written).toBe(count);
-    expect(bodies[1]).toEqual({ query: 'x', page: { size: 20, from: 0 } });
-    expect(bodies[2]).toEqual({ query: 'x', page: { size: 20, from: 19 } });
+    expect(bodies[0]).toEqual({ query: 'x', page: { size: 20, from: 0 } });
+    expect(bodies[1]).toEqual({ query: 'x', page: { size: 20, from: 19 } });
   });
 });

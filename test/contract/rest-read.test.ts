@@ -170,6 +170,57 @@ describe('what changed since', () => {
   });
 });
 
+describe('the page that a look took', () => {
+  const next = { type: 'next_url', next: 'links.next' };
+  const keyset = { type: 'keyset', param: 'after', field: 'id' };
+
+  test.each([
+    ['offset', { pagination: offset }],
+    ['cursor', { pagination: cursor }],
+    ['cursor', { pagination: cursor, ...since }],
+    ['next', { pagination: next }],
+    ['next', {}],
+    ['link', {}],
+    ['keyset', { pagination: keyset }],
+    ['all', { pagination: { type: 'none' } }],
+  ])('is the first that is read: /%s %j asks for none twice', async (way, rest) => {
+    expect((await warehouse.sync({ url: api.url, stream: stream(way, rest) })).error).toBeUndefined();
+    expect(warehouse.query('SELECT count(*) AS n FROM api__things')).toEqual([{ n: 60 }]);
+    expect(api.requests.filter((one, at) => api.requests.indexOf(one) !== at)).toEqual([]);
+  });
+
+  test('is asked for again where the reading asks for something else', async () => {
+    const declared = stream('cursor', { pagination: cursor, ...since });
+    await warehouse.sync({ url: api.url, stream: declared });
+    const before = api.requests.length;
+    expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_read: 2 });
+    const asked = queries().slice(before);
+    expect(asked.map((query) => query.get('since'))).toEqual([null, '2026-01-01T00:00:59Z']);
+  });
+
+  test('is asked for again where it is larger than what may wait in memory', async () => {
+    api.things = api.things.map((one) => ({ ...one, name: 'x'.repeat(110_000) }));
+    const declared = stream('cursor', { pagination: cursor });
+    expect((await warehouse.sync({ url: api.url, stream: declared })).error).toBeUndefined();
+    expect(api.requests.filter((one) => one === 'GET /cursor').length).toBe(2);
+    expect(warehouse.query('SELECT count(*) AS n FROM api__things')).toEqual([{ n: 60 }]);
+  });
+
+  test('is from the moment of the look: a mark stays behind that', async () => {
+    // The clock of the API passes two minutes with each answer, and all rows are as old as its beginning.
+    api.hook = (_, response, n) => {
+      response.setHeader('date', new Date(Date.UTC(2026, 5, 1, 0, 2 * n)).toUTCString());
+      return undefined;
+    };
+    api.things = api.things.map((one) => ({ ...one, updated_at: '2026-06-01T00:30:00Z' }));
+    const { cursor_after } = await warehouse.sync({
+      url: api.url,
+      stream: stream('cursor', { pagination: cursor, ...since }),
+    });
+    expect(cursor_after).toBe('2026-06-01T00:01:00.000000Z');
+  });
+});
+
 describe('append', () => {
   const declared = (): object => ({
     name: 'things',

@@ -95,7 +95,6 @@ describe('records', () => {
       page += 1;
       const pages = [
         [{ id: 1, n: 1, empty: null }],
-        [{ id: 1, n: 1, empty: null }],
         [{ id: 2, n: 2.5, late: true, empty: 'x' }],
         [{ id: 3, n: 'many', late: 'maybe', deep: { a: 1 } }],
       ];

@@ -53,6 +53,25 @@ test('cutAfter resets in the middle of what the server says, once', async () => 
   again.destroy();
 });
 
+test('cutEach resets every connection that has carried so much, until it is healed', async () => {
+  await using echo = await echoServer();
+  await using proxy = await startChaosProxy(echo);
+  proxy.cutEach(10);
+  for (const turn of [1, 2]) {
+    const client = await open(proxy);
+    client.write('01234');
+    expect(await reply(client, 5), `connection ${turn}`).toBe('01234');
+    const broken = once(client, 'error');
+    client.write('56789');
+    expect((await broken)[0]).toMatchObject({ code: 'ECONNRESET' });
+  }
+  await proxy.heal();
+  const again = await open(proxy);
+  again.write('0123456789ab');
+  expect(await reply(again, 12)).toBe('0123456789ab');
+  again.destroy();
+});
+
 test('a stall is silent both ways, and what was held arrives when it ends', async () => {
   await using echo = await echoServer();
   await using proxy = await startChaosProxy(echo);
@@ -68,28 +87,37 @@ test('a stall is silent both ways, and what was held arrives when it ends', asyn
   client.destroy();
 });
 
-test('half-open: the server is gone and the client is not told', async () => {
-  await using echo = await echoServer();
-  await using proxy = await startChaosProxy(echo);
-  const client = await open(proxy);
-  client.write('a');
-  expect(await reply(client, 1)).toBe('a');
-  let told = false;
-  client.once('close', () => {
-    told = true;
-  });
-  client.once('error', () => {
-    told = true;
-  });
-  proxy.halfOpen();
-  client.write('anybody there?');
-  await sleep(150);
-  expect(told).toBe(false);
-  expect(echo.open()).toBe(0);
-  await proxy.heal();
-  await sleep(50);
-  expect(told).toBe(true);
-});
+test.each(['halfOpen', 'halfOpenAfter'] as const)(
+  '%s: the server is gone and the client is not told',
+  async (how) => {
+    await using echo = await echoServer();
+    await using proxy = await startChaosProxy(echo);
+    const client = await open(proxy);
+    if (how === 'halfOpenAfter') proxy.halfOpenAfter(1);
+    client.write('a');
+    expect(await reply(client, 1)).toBe('a');
+    let told = false;
+    client.once('close', () => {
+      told = true;
+    });
+    client.once('error', () => {
+      told = true;
+    });
+    if (how === 'halfOpen') proxy.halfOpen();
+    client.write('anybody there?');
+    await sleep(150);
+    expect(told).toBe(false);
+    expect(echo.open()).toBe(0);
+    // Whoever comes anew is served.
+    const other = await open(proxy);
+    other.write('b');
+    expect(await reply(other, 1)).toBe('b');
+    other.destroy();
+    await proxy.heal();
+    await sleep(50);
+    expect(told).toBe(true);
+  },
+);
 
 async function echoServer(): Promise<{ host: string; port: number; open: () => number } & AsyncDisposable> {
   const sockets = new Set<Socket>();

@@ -229,3 +229,28 @@ test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
     expect(ms).toBeLessThan(2_500);
   },
 );
+
+test('what a client sends wrong is a short warning in the log, however long it is', async () => {
+  await using serve = await startServe();
+  const params = {
+    name: 'x'.repeat(100_000),
+    _meta: {
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': {},
+    },
+  };
+  const headers = { ...rawHeaders, 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call' };
+  const answer = await ask(`${serve.origin}/mcp`, {
+    method: 'POST',
+    headers: { ...headers, 'mcp-name': 'another' },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params }),
+  });
+  expect(answer.status).toBe(400);
+  await expect.poll(serve.stderr).toContain('"event":"mcp_error"');
+  const line = serve
+    .stderr()
+    .split('\n')
+    .find((one) => one.includes('mcp_error'));
+  expect(JSON.parse(line ?? '')).toMatchObject({ level: 'warn' });
+  expect(line?.length).toBeLessThan(1_000);
+});

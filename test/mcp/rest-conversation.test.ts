@@ -298,6 +298,25 @@ describe('by conversation alone', () => {
     said.push(JSON.stringify([inUrl, inStream]));
   });
 
+  test('an API that asks to wait for longer than anybody waits for an answer: how long, at once', async () => {
+    await using busy = await serve((_, response) => answer(response, 429, {}, { 'retry-after': '3600' }));
+    const things = { name: 'things', path: '/things' };
+    await millrace.must('register_connector', {
+      name: 'busy',
+      type: 'rest_api',
+      config: { base_url: busy.url },
+      streams: [things],
+      test: false,
+    });
+    const asks = { code: 'rate_limited', retryable: true, hint: expect.stringMatching(/wait 3600 s/) };
+    const tested = await millrace.must('test_connector', { connector: 'busy' });
+    expect(tested).toMatchObject({ ok: false, error: asks });
+    // By now nobody may ask there, and whoever wants to is told so before the API is.
+    const preview = await millrace.fails('preview_stream', { connector: 'busy', stream: 'things' });
+    expect(preview).toMatchObject({ code: 'rate_limited', hint: expect.stringMatching(/wait \d{2,3} s/) });
+    expect(busy.requests).toHaveLength(1);
+  });
+
   test('the secret was in no answer and on no line of the log', () => {
     expect(said.length).toBeGreaterThan(10);
     expect(said.join('\n')).not.toContain(canary);

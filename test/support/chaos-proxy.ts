@@ -21,12 +21,16 @@ export interface ChaosProxy extends AsyncDisposable {
   cut(): void;
   /** Resets the connection that carries the server's n-th byte from now on; once. */
   cutAfter(bytesDown: number): void;
+  /** Resets every connection, also later ones, as soon as it has carried so many of the server's bytes. */
+  cutEach(bytesDown: number): void;
   /** Nothing moves in either direction and nobody is told: a stalled peer. */
   stall(): void;
   /** Stalls when the server's n-th byte from now on has passed. */
   stallAfter(bytesDown: number): void;
   /** The server's side is closed and the client never hears of it: what a dead NAT entry leaves behind. */
   halfOpen(): void;
+  /** The same for the connection that carries the server's n-th byte from now on; once. */
+  halfOpenAfter(bytesDown: number): void;
   /** Every chunk waits that long, in order, both ways. */
   delay(ms: number): void;
   /** Serves again as if nothing had been; stalled connections go on where they stood. */
@@ -39,12 +43,12 @@ export async function startChaosProxy(target: {
   readonly port: number;
 }): Promise<ChaosProxy> {
   const pairs = new Set<Pair>();
-  const state: State = { stalled: false, delayMs: 0, trigger: null, down: 0 };
+  const state: State = { stalled: false, delayMs: 0, trigger: null, down: 0, each: null };
   let accepted = 0;
   const server = createServer({ allowHalfOpen: true }, (client) => {
     accepted += 1;
     const upstream = connect({ ...target, allowHalfOpen: true });
-    const pair: Pair = { client, upstream, halfOpen: false };
+    const pair: Pair = { client, upstream, halfOpen: false, down: 0 };
     pairs.add(pair);
     const gone = (): void => {
       if (client.destroyed && upstream.destroyed) pairs.delete(pair);
@@ -64,10 +68,12 @@ export async function startChaosProxy(target: {
     if (state.stalled) hold(pair);
   });
   const fire = (pair: Pair): void => {
+    if (state.each !== null && pair.down >= state.each) reset(pair);
     const trigger = state.trigger;
     if (trigger === null || state.down < trigger.at) return;
     state.trigger = null;
     if (trigger.what === 'cut') reset(pair);
+    else if (trigger.what === 'halve') halve(pair);
     else proxy.stall();
   };
   const listen = (port: number): Promise<void> =>
@@ -99,6 +105,9 @@ export async function startChaosProxy(target: {
     cutAfter(bytes) {
       state.trigger = { what: 'cut', at: state.down + bytes };
     },
+    cutEach(bytes) {
+      state.each = bytes;
+    },
     stall() {
       state.stalled = true;
       for (const pair of pairs) hold(pair);
@@ -107,17 +116,16 @@ export async function startChaosProxy(target: {
       state.trigger = { what: 'stall', at: state.down + bytes };
     },
     halfOpen() {
-      for (const pair of pairs) {
-        pair.halfOpen = true;
-        pair.upstream.destroy();
-        pair.client.resume();
-      }
+      for (const pair of pairs) halve(pair);
+    },
+    halfOpenAfter(bytes) {
+      state.trigger = { what: 'halve', at: state.down + bytes };
     },
     delay(ms) {
       state.delayMs = ms;
     },
     async heal() {
-      Object.assign(state, { stalled: false, delayMs: 0, trigger: null });
+      Object.assign(state, { stalled: false, delayMs: 0, trigger: null, each: null });
       for (const pair of pairs) {
         // A half-open pair has no server behind it any more: to serve again is to say so.
         if (pair.halfOpen) reset(pair);
@@ -136,14 +144,18 @@ interface Pair {
   readonly client: Socket;
   readonly upstream: Socket;
   halfOpen: boolean;
+  /** Bytes from the server. */
+  down: number;
 }
 
 interface State {
   stalled: boolean;
   delayMs: number;
-  trigger: { readonly what: 'cut' | 'stall'; readonly at: number } | null;
-  /** Bytes from the server. */
+  trigger: { readonly what: 'cut' | 'stall' | 'halve'; readonly at: number } | null;
+  /** Bytes from the server, of all connections. */
   down: number;
+  /** The bytes at which each connection is reset. */
+  each: number | null;
 }
 
 interface Pump {
@@ -184,6 +196,7 @@ function pump({ pair, from, to, state, fire }: Pump): void {
     });
     if (from === pair.upstream) {
       state.down += chunk.length;
+      pair.down += chunk.length;
       fire(pair);
     }
   });
@@ -193,6 +206,12 @@ function pump({ pair, from, to, state, fire }: Pump): void {
 function hold(pair: Pair): void {
   pair.client.pause();
   pair.upstream.pause();
+}
+
+function halve(pair: Pair): void {
+  pair.halfOpen = true;
+  pair.upstream.destroy();
+  pair.client.resume();
 }
 
 function reset(pair: Pair): void {

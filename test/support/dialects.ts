@@ -47,6 +47,8 @@ export interface Dialect {
   readonly dropKey: (table: string) => string;
   /** One SELECT of one row `a` that says nothing for so long. */
   readonly silence: (seconds: number) => string;
+  /** A query over the table `items` whose rows go wrong behind the one with id `at`. */
+  readonly failing: (at: number) => string;
   /** Numbers that transactions draw, each given once, in order, and never again: a sequence, or what stands for one. */
   readonly counter: Counter;
   /** Makes the server look at its tables anew, for its estimates. */
@@ -102,6 +104,8 @@ const mysqlFamily = {
   retype: (column, type) => `MODIFY COLUMN ${column} ${type}`,
   dropKey: () => 'DROP PRIMARY KEY',
   silence: (seconds) => `SELECT sleep(${seconds}) AS a`,
+  // Unsigned numbers cannot be negative: an error only from that row on.
+  failing: (at) => `SELECT id, cast(${at} AS unsigned) - id AS x FROM items`,
   // The row is written in the statement that takes the moment, so that the transaction is seen from there on.
   counter: {
     create: (name) => `CREATE TABLE ${name} (n bigint AUTO_INCREMENT PRIMARY KEY, at timestamp(6) NULL)`,
@@ -149,6 +153,7 @@ export const dialects: Readonly<Record<ServerKind, Dialect>> = {
     retype: (column, type) => `ALTER COLUMN ${column} TYPE ${type} USING ${column}::${type}`,
     dropKey: (table) => `DROP CONSTRAINT ${table}_pkey`,
     silence: (seconds) => `SELECT 1 AS a FROM pg_sleep(${seconds})`,
+    failing: (at) => `SELECT id, 1 / (${at} - id) AS x FROM items`,
     counter: {
       create: (name) => `CREATE SEQUENCE ${name}`,
       set: (name, next) => `SELECT setval('${name}', ${next}, false)`,

@@ -118,13 +118,7 @@ const CLIENT_INFO = { name: 'millrace-test', version: '1.0.0' };
  * a client checks structured answers only against schemas that it has seen.
  */
 export async function connectMillrace(options: ConnectOptions): Promise<MillraceClient> {
-  const [command, ...args] = options.command ?? [
-    process.execPath,
-    fileURLToPath(new URL(MAIN, import.meta.url)),
-    '--data-dir',
-    options.dataDir,
-    ...(options.args ?? []),
-  ];
+  const [command, ...args] = options.command ?? millraceCommand(options.dataDir, options.args);
   const env = { ...definedOnly(process.env), ...options.env };
   const server = { command, args, env, stderr: 'pipe' as const };
   return await connected(
@@ -177,6 +171,14 @@ async function connected(generation: Generation, wired: Wired): Promise<Millrace
     close: wired.close,
     [Symbol.asyncDispose]: wired.close,
   };
+}
+
+/** The command that starts this checkout's Millrace on a data folder. */
+export function millraceCommand(
+  dataDir: string,
+  args: readonly string[] = [],
+): readonly [string, ...string[]] {
+  return [process.execPath, fileURLToPath(new URL(MAIN, import.meta.url)), '--data-dir', dataDir, ...args];
 }
 
 export interface HttpConnectOptions {

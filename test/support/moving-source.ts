@@ -138,12 +138,7 @@ export async function compareMoving(request: {
         .prepare(table.landed.replace('{table}', landedTable))
         .pluck()
         .all() as string[];
-      differences.push({
-        table: name,
-        source: source.length,
-        landed: landed.length,
-        ...difference(source, landed),
-      });
+      differences.push(compareRows(name, source, landed));
     }
     return differences;
   } finally {
@@ -158,10 +153,8 @@ export function isEqual(difference: Difference): boolean {
   );
 }
 
-function difference(
-  source: readonly string[],
-  landed: readonly string[],
-): Pick<Difference, 'lost' | 'doubled'> {
+/** Compares rows as texts, as multisets. */
+export function compareRows(table: string, source: readonly string[], landed: readonly string[]): Difference {
   const balance = new Map<string, number>();
   for (const row of source) balance.set(row, (balance.get(row) ?? 0) + 1);
   for (const row of landed) balance.set(row, (balance.get(row) ?? 0) - 1);
@@ -171,7 +164,7 @@ function difference(
     if (count > 0 && lost.length < SHOWN) lost.push(`${row} (${count})`);
     if (count < 0 && doubled.length < SHOWN) doubled.push(`${row} (${-count})`);
   }
-  return { lost, doubled };
+  return { table, source: source.length, landed: landed.length, lost, doubled };
 }
 
 const SHOWN = 5;

@@ -60,8 +60,10 @@ function answerList(api: ListApi, request: IncomingMessage, response: ServerResp
     ({ updated_at, amount }) =>
       amount >= version && (since === null || updated_at >= since) && (until === null || updated_at <= until),
   );
-  if (asked.get('sort') === 'updated_at')
+  const sort = asked.get('sort');
+  if (sort === 'updated_at')
     list.sort((a, b) => (a.updated_at < b.updated_at ? -1 : a.updated_at > b.updated_at ? 1 : a.id - b.id));
+  if (sort === 'amount') list.sort((a, b) => a.amount - b.amount || a.id - b.id);
   const way = url.pathname.slice(1);
   const limit = Math.min(
     Number(asked.get('limit') ?? api.pageMax),
@@ -83,14 +85,25 @@ function answerList(api: ListApi, request: IncomingMessage, response: ServerResp
     ...(more && way === 'cursor-header' ? { 'x-next': `c${last}` } : {}),
   };
   const around = {
-    ...(way === 'cursor' ? { meta: { next_cursor: more ? `c${last}` : null } } : {}),
+    ...(way === 'cursor' ? { meta: { next_cursor: more ? cursorBehind(page.at(-1), sort) : null } } : {}),
     ...(way === 'next' ? { links: { next: more ? next.pathname + next.search : null } } : {}),
   };
   write(response, { page, around, format: asked.get('format') ?? 'json', headers });
 }
 
-/** Where the list goes on behind the id that a cursor, or a parameter, names. */
+/** A list that is sorted by a value goes on behind that value: the row that had it may have moved, or be gone. */
+function cursorBehind(last: Thing | undefined, sort: string | null): string {
+  return sort === 'amount' ? `c${last?.id}~${last?.amount}` : `c${last?.id}`;
+}
+
+/** Where the list goes on behind the id, and the amount, that a cursor, or a parameter, names. */
 function behind(list: readonly Thing[], asked: URLSearchParams): number {
+  const sorted = /^c(\d+)~(\d+)$/.exec(asked.get('cursor') ?? '');
+  if (sorted !== null) {
+    const [id, amount] = [Number(sorted[1]), Number(sorted[2])];
+    const at = list.findIndex((one) => one.amount > amount || (one.amount === amount && one.id > id));
+    return at === -1 ? list.length : at;
+  }
   const after = Number((asked.get('cursor') ?? asked.get('after') ?? '').replace('c', ''));
   if (after === 0) return 0;
   const at = list.findIndex(({ id }) => id > after);

@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import { Client, type JSONRPCMessage } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import {
@@ -7,9 +6,9 @@ import {
   type RawClientDispatch,
   type TaskEnabledSession,
 } from '@modelcontextprotocol/ext-tasks/client';
+import { millraceCommand } from './mcp-client.ts';
 
 const TASKS = 'io.modelcontextprotocol/tasks';
-const MAIN = process.env['MILLRACE_TEST_DIST'] ? '../../dist/main.js' : '../../src/main.ts';
 const protocolVersion = '2026-07-28';
 const clientInfo = { name: 'millrace-tasks', version: '1.0.0' };
 
@@ -27,11 +26,8 @@ export interface TaskClient extends AsyncDisposable {
 
 /** Starts Millrace on a data folder and connects such a client. */
 export async function connectTaskClient(dataDir: string): Promise<TaskClient> {
-  const transport = new StdioClientTransport({
-    command: process.execPath,
-    args: [fileURLToPath(new URL(MAIN, import.meta.url)), '--data-dir', dataDir],
-    stderr: 'pipe',
-  });
+  const [command, ...args] = millraceCommand(dataDir);
+  const transport = new StdioClientTransport({ command, args, stderr: 'pipe' });
   const capabilities = { elicitation: { form: {} }, extensions: { [TASKS]: {} } };
   const client = new Client(clientInfo, {
     versionNegotiation: { mode: { pin: protocolVersion } },

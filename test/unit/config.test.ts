@@ -2,8 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type ConfigSources, loadConfig, openDataDir } from '../../src/config.ts';
+import { type ConfigSources, loadConfig } from '../../src/config.ts';
 import { MillraceError } from '../../src/core/errors.ts';
+import { openDataDir } from '../../src/data-dir.ts';
 import { scratch } from './store-support.ts';
 
 const example = resolve(import.meta.dirname, '../../mcp.config.example.json');
@@ -43,9 +44,9 @@ describe('mcp.config.example.json', () => {
   test('holds every option once, with its default', () => {
     const { dataDir: _shown, ...shown } = loadConfig({ ...linux, flags: { config: example } });
     const { dataDir: _default, ...defaults } = loadConfig(linux);
-    expect({ ...shown, file: null }).toEqual(defaults);
+    expect({ ...shown, file: null, saysLiterals: false }).toEqual(defaults);
     const { millrace } = JSON.parse(readFileSync(example, 'utf8')) as { millrace: Record<string, unknown> };
-    const { readOnly: _flag, logLevel: _level, file: _file, ...options } = defaults;
+    const { readOnly: _flag, logLevel: _level, file: _file, saysLiterals: _said, ...options } = defaults;
     const { dataDir, ...written } = millrace;
     expect(written).toEqual(options);
     expect(dataDir).toBe('./.millrace');
@@ -56,13 +57,39 @@ describe('loading', () => {
   test('without a file: defaults, pinned because others rely on them', () => {
     expect(loadConfig(linux)).toEqual({
       dataDir: '/home/me/.local/share/millrace',
-      runs: { concurrent: 2, attempts: 3, backoffMs: [1_000, 60_000], timeoutMs: 7_200_000 },
+      runs: {
+        concurrent: 2,
+        attempts: 3,
+        backoffMs: [1_000, 60_000],
+        timeoutMs: 7_200_000,
+        keepDays: 90,
+        keepRuns: 10_000,
+      },
+      scheduler: {
+        enabled: true,
+        timezone: 'UTC',
+        healthCheck: '*/15 * * * *',
+        catchUp: 'once',
+        overlap: 'skip',
+        spreadMs: 10_000,
+      },
+      breaker: { failures: 5, openMs: 300_000 },
+      alerts: { webhook: null, secret: null, holdMs: 60_000 },
       network: { allow: [], allowPrivateHttp: [] },
       secrets: { env: ['MILLRACE_*'], files: [], literals: 'accept' },
       query: { timeoutMs: 10_000, maxRows: 1_000, maxBytes: 25_000 },
+      http: {
+        host: '127.0.0.1',
+        port: 7717,
+        tokens: [],
+        oauth: null,
+        allowedHosts: [],
+        requestsPerSecond: 1_000,
+      },
       connectors: [],
       readOnly: false,
       logLevel: 'info',
+      saysLiterals: false,
       file: null,
     });
   });
@@ -77,6 +104,8 @@ describe('loading', () => {
       attempts: 5,
       backoffMs: [1_000, 60_000],
       timeoutMs: 7_200_000,
+      keepDays: 90,
+      keepRuns: 10_000,
     });
     expect(load({}).config.query.maxRows).toBe(1_000);
     expect(load('\ufeff{"millrace": {"query": {"maxRows": 5}}}').config.query).toEqual({
@@ -135,24 +164,24 @@ describe('bad input', () => {
     expect(error.hint).toContain(near);
   });
 
-  test.each(['http', 'breaker', 'scheduler', 'runs.keepDays'])(
-    '%s is not served yet, and says so',
-    (option) => {
-      const [first = '', second] = option.split('.');
-      const error = loading({ millrace: { [first]: second === undefined ? {} : { [second]: 1 } } });
-      expect(error).toMatchObject({
-        code: 'invalid_config',
-        message: expect.stringContaining(`millrace.${option} is not served`),
-      });
-      expect(error.hint).toContain(`Remove "${second ?? first}"`);
-    },
-  );
+  test.each([
+    [{ timezone: 'Europe/Berln' }, 'timezone', 'Did you mean "Europe/Berlin"'],
+    [{ healthCheck: 'often' }, 'healthCheck', 'five or six fields'],
+  ])('scheduler %j: says what is wrong with it', (scheduler, option, said) => {
+    const { message } = loading({ millrace: { scheduler } });
+    expect(message).toContain(`millrace.scheduler.${option} does not hold`);
+    expect(message).toContain(said);
+  });
 
   test.each([
     [{ runs: { concurrent: 0 } }, 'millrace.runs.concurrent'],
+    [{ alerts: { webhook: 'https://example.com' } }, 'millrace.alerts.secret'],
+    [{ alerts: { webhook: 'https://example.com', secret: 'whsec_a2V5' } }, 'millrace.alerts.secret'],
     [{ runs: { attempts: '3' } }, 'millrace.runs.attempts'],
     [{ runs: { backoffMs: [5_000, 1_000] } }, 'millrace.runs.backoffMs'],
     [{ runs: { backoffMs: [1] } }, 'millrace.runs.backoffMs'],
+    [{ breaker: { failures: 0 } }, 'millrace.breaker.failures'],
+    [{ breaker: { openMs: 90_000_000 } }, 'millrace.breaker.openMs'],
     [{ secrets: { files: ['relative'] } }, 'millrace.secrets.files.0'],
     [{ secrets: { literals: 'maybe' } }, 'millrace.secrets.literals'],
     [{ query: { maxBytes: 1 } }, 'millrace.query.maxBytes'],
@@ -248,7 +277,7 @@ describe('the data folder', () => {
 
 /** Root may write anywhere, so the question is asked as somebody else: null when all is well, else the error. */
 function openAsNobody(dir: string): { code: string; message: string; hint: string } | null {
-  const module = resolve(import.meta.dirname, '../../src/config.ts');
+  const module = resolve(import.meta.dirname, '../../src/data-dir.ts');
   const code = `
     import { openDataDir } from ${JSON.stringify(module)};
     if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534); }

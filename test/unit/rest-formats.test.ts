@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { csvPage } from '../../src/connectors/rest-api/formats/csv.ts';
 import { detectFormat } from '../../src/connectors/rest-api/formats/detect.ts';
-import { isRaw, parseExact } from '../../src/connectors/rest-api/formats/exact.ts';
 import { jsonPage } from '../../src/connectors/rest-api/formats/json.ts';
 import { ndjsonPage } from '../../src/connectors/rest-api/formats/ndjson.ts';
 import type { PageParser } from '../../src/connectors/rest-api/formats/page.ts';
@@ -10,6 +9,7 @@ import { asUtf8 } from '../../src/connectors/rest-api/formats/text.ts';
 import { wholePage } from '../../src/connectors/rest-api/formats/whole.ts';
 import { xmlPage } from '../../src/connectors/rest-api/formats/xml.ts';
 import type { MillraceError } from '../../src/core/errors.ts';
+import { isRaw, parseExact } from '../../src/core/exact-json.ts';
 
 /** The bytes cut at these places. */
 async function* cut(bytes: Buffer, places: readonly number[]): AsyncGenerator<Buffer, void, void> {

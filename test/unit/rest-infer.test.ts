@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isRaw, parseExact } from '../../src/connectors/rest-api/formats/exact.ts';
 import { createRowMaker, type JsonRecord, type RowMaker } from '../../src/connectors/rest-api/infer.ts';
 import { type Kind, kindOf, normalTime, widen } from '../../src/connectors/rest-api/kinds.ts';
+import { isRaw, parseExact } from '../../src/core/exact-json.ts';
 import type { Value } from '../../src/core/types.ts';
 
 const kinds: readonly Kind[] = [
@@ -124,6 +124,27 @@ describe('kinds', () => {
   ])('%s is written %s', (text, normal) => {
     expect(normalTime(text)).toBe(normal);
   });
+});
+
+/** Texts that are times, or nearly. */
+const nearlyTime = fc
+  .tuple(
+    fc.constantFrom('2026-02-28', '2024-02-29', '2026-02-29', '2026-13-01', '0000-01-01', '2026-04-31'),
+    fc.constantFrom('T', ' ', 't'),
+    fc.constantFrom('00:00:00', '23:59:59', '24:00:00', '12:60:00', '12:00:60', '1x:00:00', '12.00.00'),
+    fc.oneof(fc.constantFrom('', '.', '.0000000'), fc.stringMatching(/^\.[0-9x]{1,7}$/)),
+  )
+  .map((parts) => parts.join(''));
+
+it('law: the form that most APIs write is judged and written as the same moment in any other', () => {
+  fc.assert(
+    fc.property(nearlyTime, (text) => {
+      const [common, other] = [`${text}Z`, `${text}+00:00`];
+      expect(kindOf(common, false)).toBe(kindOf(other, false));
+      if (kindOf(common, false) === 'date-time') expect(normalTime(common)).toBe(normalTime(other));
+    }),
+    { numRuns: 2_000 },
+  );
 });
 
 describe('columns learnt from records', () => {

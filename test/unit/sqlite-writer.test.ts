@@ -389,9 +389,8 @@ describe('a row that cannot be stored', () => {
         expect(late.code).toBe('run_lost');
       });
     });
-    expect(read(file, 'SELECT run_id, row, reason FROM _millrace_rejects')).toEqual([
-      ['run1', '{"id":2,"v":"x"}', 'no calendar has it'],
-      ['run1', '{"id":2,"v":"x"}', 'no calendar has it'],
+    expect(read(file, 'SELECT run_id, row, reason, count FROM _millrace_rejects')).toEqual([
+      ['run1', '{"id":2,"v":"x"}', 'no calendar has it', 2n],
     ]);
     expect(read(file, 'SELECT rows_read, rows_written, rejects FROM _millrace_loads')).toEqual([
       [3n, 1n, 2n],
@@ -425,6 +424,9 @@ describe('a row that cannot be stored', () => {
       await writer.finish({ expectedRows: null, minimumShare: null });
     });
     expect(read(file, 'SELECT count(*) FROM _millrace_rejects')).toEqual([[10_000n]]);
+    // The first ones: they have waited longest.
+    expect(read(file, "SELECT count(*) FROM _millrace_rejects WHERE row LIKE '%0.0%'")).not.toEqual([[0n]]);
+    expect(read(file, 'SELECT rejects_unkept FROM _millrace_cursors')).toEqual([[2_000n]]);
     expect(read(file, 'SELECT rejects FROM _millrace_loads')).toEqual([[12_000n]]);
   });
 });

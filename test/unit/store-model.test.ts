@@ -58,6 +58,7 @@ const action = fc.oneof(
       delayMs: fc.constantFrom(0, 300, 5_000),
     }),
   },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('handBack' as const), claim: pick }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), run: pick }) },
   {
     weight: 4,
@@ -125,7 +126,10 @@ async function apply(world: World, next: Action): Promise<number> {
     case 'enqueue': {
       const active = runs.find((run) => run.connector === next.name && isActive(run));
       const work = store.runs.enqueue({ connector: next.name, trigger: 'manual', fullRefresh: false });
-      if (active) {
+      if (active?.status === 'queued' && active.retryAt > 0) {
+        expect((await work).run_id).toBe(active.id);
+        active.retryAt = 0;
+      } else if (active) {
         expect(await work.catch((error: MillraceError) => error.code)).toBe('run_in_progress');
       } else {
         const { run_id: id } = await work;
@@ -193,6 +197,14 @@ async function apply(world: World, next: Action): Promise<number> {
           retryAt: now + next.delayMs,
           leaseEnds: 0,
         });
+      return run ? 0 : 1;
+    }
+    case 'handBack': {
+      const claim = chosen(world.claims, next.claim);
+      if (!claim) return 0;
+      const run = held(world, claim);
+      expect(await store.runs.handBack(claim, [])).toBe(run !== undefined);
+      if (run) Object.assign(run, { status: run.cancel ? 'cancelled' : 'queued', leaseEnds: 0 });
       return run ? 0 : 1;
     }
     case 'cancel': {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { MillraceError } from '../../src/core/errors.ts';
 import { runId, runIdFloor } from '../../src/store/run-id.ts';
-import type { Claim, Store } from '../../src/store/store.ts';
+import type { Claim, RunRequest, Store } from '../../src/store/store.ts';
 import { connector, handClock, open, result, scratch } from './store-support.ts';
 
 const LEASE_MS = 30_000;
@@ -287,6 +287,93 @@ describe('deleting a connector', () => {
   });
 });
 
+describe('a run that waits for its next attempt', () => {
+  const later = (world: { clock: { now(): Date } }): Date => new Date(world.clock.now().getTime() + 60_000);
+  const error = (retryable: 'timeout' | 'permission_denied') =>
+    new MillraceError(retryable, 'it broke', { hint: 'mend it' }).toView();
+
+  async function waiting(request: object = {}) {
+    const world = await opened('shop');
+    const { run_id } = await world.runs.enqueue({ ...manual('shop'), ...request });
+    const streams = [
+      result('orders', { status: 'succeeded', rows_written: 5 }),
+      result('stock', { status: 'failed', rows_read: 3, error: error('timeout') }),
+      result('prices', { status: 'failed', error: error('permission_denied') }),
+    ];
+    await world.runs.retry(await claimed(world.store), later(world), { streams, error: error('timeout') });
+    return { ...world, run_id, streams };
+  }
+
+  test('is brought forward by who asks for the same, with every stream that failed', async () => {
+    await using world = await waiting();
+    expect(await world.runs.claim('p1', LEASE_MS)).toBeNull();
+    const forward = await world.runs.enqueue(manual('shop'));
+    expect(forward).toMatchObject({ run_id: world.run_id, status: 'queued', attempt: 2 });
+    expect(forward.retry_at).toBeUndefined();
+    expect(forward.streams).toEqual([
+      world.streams[0],
+      result('stock', { status: 'pending', rows_read: 3 }),
+      result('prices', { status: 'pending' }),
+    ]);
+    expect(await world.runs.get(world.run_id)).toEqual(forward);
+    expect(await claimed(world.store)).toMatchObject({ run_id: world.run_id, attempt: 2 });
+    expect((await world.runs.list({}, { limit: 9 })).items).toHaveLength(1);
+  });
+
+  test.each<[Partial<RunRequest>, Partial<RunRequest>]>([
+    [{}, { streams: ['orders'] }],
+    [{}, { fullRefresh: true }],
+    [{}, { trigger: 'schedule', dueAt: new Date(0) }],
+    [{ streams: ['orders'] }, {}],
+    [{ streams: ['orders'] }, { streams: ['orders', 'stock'] }],
+  ])('asked for %j, it is not what asks for %j', async (request, other) => {
+    await using world = await waiting(request);
+    const refused = await world.runs
+      .enqueue({ ...manual('shop'), ...other })
+      .catch((thrown: unknown) => thrown);
+    expect(refused).toMatchObject({ code: 'run_in_progress' });
+    // What it advises first is what brings it forward.
+    const [advice] = (refused as MillraceError).nextActions;
+    expect(advice).toMatchObject({ tool: 'sync_connector', arguments: { connector: 'shop' } });
+    const forward = await world.runs.enqueue({ ...manual('shop'), ...advice?.arguments });
+    expect(forward.run_id).toBe(world.run_id);
+  });
+
+  test.each<[Partial<RunRequest>, Partial<RunRequest>]>([
+    [{ streams: ['stock', 'orders'] }, { streams: ['orders', 'stock'] }],
+    [{ fullRefresh: true }, {}],
+    [{}, { trigger: 'cli' }],
+  ])('asked for %j, it does what asks for %j', async (request, other) => {
+    await using world = await waiting(request);
+    expect(await world.runs.enqueue({ ...manual('shop'), ...other })).toMatchObject({ run_id: world.run_id });
+  });
+
+  test('one that was handed back goes on at once and has used no attempt up', async () => {
+    await using world = await opened('shop');
+    const { run_id } = await world.runs.enqueue(manual('shop'));
+    const claim = await claimed(world.store);
+    const streams = [result('orders', { status: 'cancelled', rows_written: 5 })];
+    expect(await world.runs.handBack(claim, streams)).toBe(true);
+    expect(await world.runs.handBack(claim, streams)).toBe(false);
+    expect(await world.runs.get(run_id)).toMatchObject({ status: 'queued', attempt: 1, streams });
+    const next = await claimed(world.store, 'p2');
+    expect(next).toMatchObject({ run_id, attempt: 1, recovered: false });
+    await world.runs.cancel(run_id);
+    await world.runs.handBack(next, streams);
+    expect((await world.runs.get(run_id)).status).toBe('cancelled');
+  });
+});
+
+test('the run that opens the breaker says so in its log', async () => {
+  await using world = await opened('shop');
+  const { run_id } = await world.runs.enqueue(manual('shop'));
+  const error = new MillraceError('auth_failed', 'refused', { hint: 'mend it' }).toView();
+  await world.runs.finish(await claimed(world.store), { status: 'failed', streams: [], error });
+  expect((await world.runs.readLog(run_id, 9)).map(({ message }) => message)).toEqual([
+    'This run failed (auth_failed): no scheduled run starts until 2026-11-02T08:05:00.000Z. sync_connector starts one at any time.',
+  ]);
+});
+
 describe('history', () => {
   test('is listed newest first, filtered and paged without a gap; counts agree', async () => {
     await using world = await opened('a', 'b');
@@ -334,5 +421,44 @@ describe('history', () => {
     expect(last?.message).toHaveLength(2_000);
     expect(last).toMatchObject({ at: '2026-11-02T08:00:00.000Z', level: 'error' });
     expect(last?.message).not.toContain('hunter2');
+  });
+});
+
+describe('holding a connector without a run', () => {
+  const as = (holder: string, gone: readonly string[] = []) => ({
+    holder,
+    leaseMs: LEASE_MS,
+    isGone: (other: string) => gone.includes(other),
+  });
+
+  test('not while a run waits or works, nor for two; and no run begins meanwhile', async () => {
+    await using world = await opened('shop', 'other');
+    const { runs, store } = world;
+    const { run_id } = await runs.enqueue(manual('shop'));
+    const refused = await runs.hold('shop', as('a')).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: 'run_in_progress', hint: expect.stringContaining(run_id) });
+    const claim = await claimed(store);
+    expect(await code(runs.hold('shop', as('a')))).toBe('run_in_progress');
+    await runs.finish(claim, { status: 'succeeded', streams: [] });
+
+    const lease = await runs.hold('shop', as('a'));
+    expect(lease.epoch).toBeGreaterThan(claim.epoch);
+    expect(await code(runs.hold('shop', as('b')))).toBe('run_in_progress');
+    await runs.enqueue(manual('shop'));
+    await runs.enqueue(manual('other'));
+    expect((await claimed(store)).connector).toBe('other');
+    expect(await runs.claim('p1', LEASE_MS)).toBeNull();
+    await store.leases.release(lease);
+    expect((await claimed(store)).epoch).toBeGreaterThan(lease.epoch);
+  });
+
+  test('a holder that is gone, or does not renew, is in nobody’s way', async () => {
+    await using world = await opened('shop');
+    const first = await world.runs.hold('shop', as('a'));
+    const second = await world.runs.hold('shop', as('b', ['a']));
+    expect(second.epoch).toBeGreaterThan(first.epoch);
+    expect(await world.store.leases.renew(first, LEASE_MS)).toBe(false);
+    world.clock.pass(LEASE_MS + 1);
+    expect((await world.runs.hold('shop', as('c'))).epoch).toBeGreaterThan(second.epoch);
   });
 });

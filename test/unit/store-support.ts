@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { BREAKER_RULES } from '../../src/core/breaker.ts';
 import type { Connector, StreamResult } from '../../src/core/model.ts';
 import { openStore } from '../../src/store/open.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -32,8 +33,8 @@ export function scratch(): { readonly dir: string; readonly file: string } & Dis
   };
 }
 
-export function open(file: string, now: () => Date): Promise<Store> {
-  return openStore({ file, now, random: (bytes) => randomBytes(bytes) });
+export function open(file: string, now: () => Date, breaker = BREAKER_RULES): Promise<Store> {
+  return openStore({ file, now, random: (bytes) => randomBytes(bytes), breaker });
 }
 
 export function connector(name: string, more: Partial<Connector> = {}): Connector {

@@ -1,10 +1,10 @@
 import type { CheckReport, ResolvedStream, Stream } from '../../core/model.ts';
-import { connected, notConnected, streamChecks } from '../sql/check-report.ts';
+import { clockWarnings, connected, notConnected, streamChecks } from '../sql/check-report.ts';
 import { plain } from '../sql/names.ts';
 import type { Settings } from './config.ts';
 import type { SessionPool } from './pool.ts';
 import { resolveOver } from './resolve.ts';
-import { serverWarnings } from './server-warnings.ts';
+import { clockSkewOf, serverWarnings } from './server-warnings.ts';
 import type { Session } from './session.ts';
 import { carriesSql, databasesOf, loadShape } from './shape.ts';
 import { type Resolved, streamWarnings } from './stream-warnings.ts';
@@ -57,7 +57,8 @@ async function inspect(
   const pingedAt = performance.now();
   await session.query('SELECT 1', [], { signal });
   const latencyMs = performance.now() - pingedAt;
-  const warnings = [...(await serverWarnings({ session, signal }, streams))];
+  const skewMs = await clockSkewOf({ session, signal });
+  const warnings = [...(await serverWarnings({ session, signal }, streams)), ...clockWarnings(skewMs)];
   const resolved: Resolved[] = [];
   const context = {
     session,
@@ -86,6 +87,7 @@ async function inspect(
     ],
     server_version: plain(session.server.version, 60),
     latency_ms: Math.round(latencyMs * 10) / 10,
+    clock_skew_ms: skewMs,
     warnings,
     ...(error === undefined ? {} : { error: error.toView() }),
   };

@@ -9,6 +9,15 @@ export interface DateColumn {
   readonly type: LogicalType;
 }
 
+/** The columns of these that can hold a date. */
+export function dateColumns(
+  columns: readonly { readonly name: string; readonly type: LogicalType }[],
+): readonly DateColumn[] {
+  return columns.flatMap(({ name, type }, index) =>
+    type === 'date' || type === 'timestamp' || type === 'timestamptz' ? [{ name, index, type }] : [],
+  );
+}
+
 /**
  * The dates of one reading that no calendar has (`0000-00-00`, `2024-00-15`, `2024-02-31`): changed as the policy
  * wants, and counted by column whatever it wants.

@@ -1,12 +1,12 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Reject } from '../../core/model.ts';
-import { rowText } from '../../core/row-text.ts';
+import { rejectOf } from '../../core/row-text.ts';
 import type { LogicalType, Value } from '../../core/types.ts';
 import { type Decoder, endBlock } from '../sql/bytes.ts';
 import { plain } from '../sql/names.ts';
 import { type FieldReader, fieldReader, oddDates } from './decode.ts';
 import { type Field, lengthSize, readLength } from './fields.ts';
-import type { DateColumn, OddDates } from './odd-dates.ts';
+import { type DateColumn, dateColumns, type OddDates } from './odd-dates.ts';
 import type { Travel } from './types.ts';
 
 /** Rows on their way out: flat values in column order, and what belongs to them. */
@@ -77,9 +77,7 @@ export class RowBuilder {
     this.#sizes = readers.map(({ size }) => size);
     this.#places = slots.map(({ place }) => place);
     this.#guards = slots.map(({ guard }) => guard);
-    this.#dates = plan.columns.flatMap(({ name, travel: { type } }, index) =>
-      type === 'date' || type === 'timestamp' || type === 'timestamptz' ? [{ name, index, type }] : [],
-    );
+    this.#dates = dateColumns(plan.columns.map(({ name, travel: { type } }) => ({ name, type })));
   }
 
   /** Decodes one row, which begins with its zero byte; true when the batch is full. */
@@ -128,7 +126,7 @@ export class RowBuilder {
     this.#last = hidden === 0 ? row : [...row, ...this.#hidden.slice(-hidden)];
     const reason = this.#plan.oddDates.judge(this.#dates, this.#values, fill);
     if (reason === null) return;
-    this.#rejects.push({ row: rowText(this.#names, row), reason });
+    this.#rejects.push(rejectOf(this.#names, row, reason));
     this.#rows -= 1;
     this.#hidden.length -= hidden;
   }

@@ -1,5 +1,5 @@
 import type { Stream } from '../../core/model.ts';
-import { clockWarnings } from '../sql/check-report.ts';
+import { clockSkewMs } from '../sql/check-report.ts';
 import { plain } from '../sql/names.ts';
 import type { Asking } from './catalogue.ts';
 import { type Standing, standingOf } from './replica.ts';
@@ -21,7 +21,6 @@ export async function serverWarnings(asking: Asking, streams: readonly Stream[])
     ...rightsWarnings(session, rights),
     ...standingWarnings(session, standing),
     ...guardWarnings(session, rights, standing),
-    ...(await clock(asking)),
     ...(await settingWarnings(asking, streams)),
   ];
 }
@@ -112,10 +111,11 @@ function guardWarnings(session: Session, rights: ReadonlySet<string>, { role }: 
   ];
 }
 
-async function clock({ session, signal }: Asking): Promise<readonly string[]> {
+/** How far the server's clock is ahead of this machine's. */
+export async function clockSkewOf({ session, signal }: Asking): Promise<number> {
   const askedAt = Date.now();
   const [row] = await session.query('SELECT UNIX_TIMESTAMP(SYSDATE(6)) * 1000', [], { signal });
-  return clockWarnings(Number(row?.[0]), askedAt, Date.now());
+  return clockSkewMs(Number(row?.[0]), askedAt, Date.now());
 }
 
 /** Modes under which SQL means something else than most people think. */

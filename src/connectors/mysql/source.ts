@@ -8,13 +8,14 @@ import type {
   Stream,
   StreamInfo,
 } from '../../core/model.ts';
-import type { Value } from '../../core/types.ts';
+import type { Column, Value } from '../../core/types.ts';
 import type { Reading, Source } from '../connector.ts';
 import { changedMeanwhile } from '../sql/plan.ts';
 import { checkSource } from './check.ts';
 import { type MysqlConfig, type Settings, settingsOf } from './config.ts';
 import { discoverStreams } from './discover.ts';
 import { type Guard, lateCommitGuard } from './guard.ts';
+import { dateColumns, OddDates } from './odd-dates.ts';
 import { SessionPool } from './pool.ts';
 import { previewRows } from './preview.ts';
 import { openReading } from './read.ts';
@@ -45,6 +46,12 @@ class MysqlSource implements Source {
     this.#settings = settings;
     this.#options = options;
     this.#pool = new SessionPool(settings, { assertHost: options.assertHost });
+  }
+
+  judge(columns: readonly Column[]): (values: Value[]) => string | null {
+    const dates = dateColumns(columns);
+    const policy = new OddDates(this.#settings.zeroDates);
+    return (values) => policy.judge(dates, values, 0);
   }
 
   check(streams: readonly Stream[], signal: AbortSignal): Promise<CheckReport> {

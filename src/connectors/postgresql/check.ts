@@ -1,5 +1,12 @@
 import type { CheckReport, Stream } from '../../core/model.ts';
-import { clockWarnings, connected, listed, notConnected, streamChecks } from '../sql/check-report.ts';
+import {
+  clockSkewMs,
+  clockWarnings,
+  connected,
+  listed,
+  notConnected,
+  streamChecks,
+} from '../sql/check-report.ts';
 import { plain } from '../sql/names.ts';
 import type { Settings } from './config.ts';
 import type { SessionPool } from './pool.ts';
@@ -58,7 +65,8 @@ async function inspect(
   const pingedAt = performance.now();
   await session.query('SELECT 1', [], { signal });
   const latencyMs = performance.now() - pingedAt;
-  const warnings = [...(await serverWarnings(context))];
+  const server = await inspectServer(context);
+  const warnings = [...server.warnings];
   const inSession = {
     session,
     types: context.types,
@@ -88,12 +96,17 @@ async function inspect(
     ],
     server_version: plain(session.serverVersion, 60),
     latency_ms: Math.round(latencyMs * 10) / 10,
+    clock_skew_ms: server.skewMs,
     warnings,
     ...(error === undefined ? {} : { error: error.toView() }),
   };
 }
 
-async function serverWarnings({ session, settings, signal }: Inspection): Promise<readonly string[]> {
+async function inspectServer({
+  session,
+  settings,
+  signal,
+}: Inspection): Promise<{ readonly warnings: readonly string[]; readonly skewMs: number }> {
   const askedAt = Date.now();
   const [row] = await session.query(
     `SELECT pg_catalog.current_setting('is_superuser'), pg_catalog.pg_is_in_recovery(),
@@ -124,11 +137,12 @@ async function serverWarnings({ session, settings, signal }: Inspection): Promis
       'This server is a standby: it does not show open transactions of the primary, so a look-back window guards against late commits instead.',
     );
   }
-  warnings.push(...clockWarnings(Number(serverMs), askedAt, answeredAt));
+  const skewMs = clockSkewMs(Number(serverMs), askedAt, answeredAt);
+  warnings.push(...clockWarnings(skewMs));
   if (encoding === 'SQL_ASCII') {
     warnings.push('The database is SQL_ASCII: texts that are not UTF-8 land as their bytes.');
   }
-  return warnings;
+  return { warnings, skewMs };
 }
 
 const tablesMax = 1_000;

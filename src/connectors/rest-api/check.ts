@@ -61,6 +61,7 @@ function works({ settings, client }: RestContext, { found, others, startedAt }: 
     ok: error === undefined,
     checks,
     latency_ms: Math.round(sample.ms * 10) / 10,
+    ...(sample.skewMs === null ? {} : { clock_skew_ms: sample.skewMs }),
     warnings: [...warnings(settings), ...client.notices(), ...stream.notes],
     ...(error ? { error: error.toView() } : {}),
   };

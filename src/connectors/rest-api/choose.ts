@@ -6,6 +6,7 @@ import type { Column, Value } from '../../core/types.ts';
 import { type CandidateColumn, candidateScore } from '../sql/candidates.ts';
 import { type ChoiceShape, checkLookback, findColumn, notOrderable, perhaps } from '../sql/choices.ts';
 import { plain } from '../sql/names.ts';
+import { twice } from '../sql/unique.ts';
 import type { StreamPlan } from './plan.ts';
 import type { PageSample } from './sample.ts';
 
@@ -48,12 +49,13 @@ export function chooseKey(
   notes: string[],
 ): readonly RestColumn[] {
   if (stream.primary_key !== undefined) {
+    if (new Set(stream.primary_key).size < stream.primary_key.length) throw twice(stream.primary_key);
     const key = stream.primary_key.map((name) => findColumn(shape, name, 'key'));
-    const twice = repeated(key, shape, sample);
-    if (twice === null) return key;
+    const shared = repeated(key, shape, sample);
+    if (shared === null) return key;
     throw new MillraceError(
       'key_not_unique',
-      `Two records on the first page of ${plain(stream.path ?? '', 100)} share ${twice}, so (${listed(key)}) is no key.`,
+      `Two records on the first page of ${plain(stream.path ?? '', 100)} share ${shared}, so (${listed(key)}) is no key.`,
       {
         hint: 'Declare in `primary_key` the fields that tell records apart, or use mode "append" or "replace".',
       },

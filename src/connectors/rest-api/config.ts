@@ -126,7 +126,7 @@ export const restConfig = z
       .max(2_000_000)
       .optional()
       .describe(
-        'An OpenAPI 3 document for discover_streams: its URL, a path such as "/openapi.json", or its JSON text.',
+        'An OpenAPI 3 document for discover_streams: its URL, a path such as "/openapi.json", or its text, in JSON or YAML.',
       ),
     ca: z
       .string()

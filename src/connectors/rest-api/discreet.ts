@@ -1,61 +1,68 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Batch, CheckReport } from '../../core/model.ts';
 import type { Reading, Source } from '../connector.ts';
+import { cancelled } from '../sql/pool.ts';
 
 /**
  * The same source, from which nothing leaves that repeats a credential: a server may write one into a page that is shown
  * because nobody can read it, and whoever words an error need not think of that. Rows are data, and stay as they are.
+ * Nor does anything leave without a code: work whose signal has fired was cancelled, whatever broke first.
  */
 export function discreet(source: Source, clean: (text: string) => string): Source {
-  const guarded = <T>(work: Promise<T>): Promise<T> =>
+  const guarded = <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =>
     work.catch((error: unknown) => {
-      throw cleaned(error, clean);
+      throw told(error, { clean, signal });
     });
   const sentences = (texts: readonly string[]): readonly string[] => texts.map(clean);
   const { remarks } = source;
   return {
-    check: async (streams, signal) => cleanReport(await guarded(source.check(streams, signal)), clean),
-    discover: (request, signal) => guarded(source.discover(request, signal)),
+    check: async (streams, signal) =>
+      cleanReport(await guarded(source.check(streams, signal), signal), clean),
+    discover: (request, signal) => guarded(source.discover(request, signal), signal),
     resolve: async (stream, signal) => {
-      const resolved = await guarded(source.resolve(stream, signal));
+      const resolved = await guarded(source.resolve(stream, signal), signal);
       return { ...resolved, notes: sentences(resolved.notes) };
     },
-    preview: (stream, limit, signal) => guarded(source.preview(stream, limit, signal)),
+    preview: (stream, limit, signal) => guarded(source.preview(stream, limit, signal), signal),
     ...(remarks === undefined ? {} : { remarks: (stream) => sentences(remarks.call(source, stream)) }),
     read: async (stream, from, signal) =>
-      discreetReading(await guarded(source.read(stream, from, signal)), clean),
+      discreetReading(await guarded(source.read(stream, from, signal), signal), { clean, signal }),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
 }
 
-function discreetReading(reading: Reading, clean: (text: string) => string): Reading {
+interface Telling {
+  readonly clean: (text: string) => string;
+  /** Of the work that is told of. */
+  readonly signal: AbortSignal;
+}
+
+function discreetReading(reading: Reading, telling: Telling): Reading {
   const { noticed } = reading;
+  const { clean } = telling;
   return {
     guard: reading.guard,
     warnings: reading.warnings.map(clean),
     resumed: reading.resumed,
-    batches: discreetly(reading.batches, clean),
+    batches: discreetly(reading.batches, telling),
     ...(noticed === undefined ? {} : { noticed: () => noticed.call(reading).map(clean) }),
     get agreement() {
       return reading.agreement;
     },
     count: () =>
       reading.count().catch((error: unknown) => {
-        throw cleaned(error, clean);
+        throw told(error, telling);
       }),
-    keys: () => discreetly(reading.keys(), clean),
+    keys: () => discreetly(reading.keys(), telling),
     [Symbol.asyncDispose]: () => reading[Symbol.asyncDispose](),
   };
 }
 
-async function* discreetly(
-  batches: AsyncIterable<Batch>,
-  clean: (text: string) => string,
-): AsyncGenerator<Batch> {
+async function* discreetly(batches: AsyncIterable<Batch>, telling: Telling): AsyncGenerator<Batch> {
   try {
     yield* batches;
   } catch (error) {
-    throw cleaned(error, clean);
+    throw told(error, telling);
   }
 }
 
@@ -71,8 +78,8 @@ function cleanReport(report: CheckReport, clean: (text: string) => string): Chec
   };
 }
 
-function cleaned(error: unknown, clean: (text: string) => string): unknown {
-  if (!(error instanceof MillraceError)) return error;
+function told(error: unknown, { clean, signal }: Telling): unknown {
+  if (!(error instanceof MillraceError)) return signal.aborted ? cancelled(signal) : error;
   const { code, who, nextActions, cause } = error;
   const [message, hint] = [clean(error.message), clean(error.hint)];
   if (message === error.message && hint === error.hint) return error;

@@ -1,9 +1,9 @@
 /** One page on its way in: asked for, its status judged, its format known, its bytes as UTF-8. */
 
+import { parseExact } from '../../core/exact-json.ts';
 import type { ResponseRule } from '../../core/rest.ts';
 import { plain } from '../sql/names.ts';
 import { detectFormat, type KnownFormat, sniffBytes, xmlEncoding } from './formats/detect.ts';
-import { parseExact } from './formats/exact.ts';
 import { asUtf8, charsetOf } from './formats/text.ts';
 import type { HttpClient, HttpRequest, HttpResponse } from './http/client.ts';
 import { SendAgain } from './http/retries.ts';
@@ -30,6 +30,8 @@ export interface OpenPage {
   readonly complete: boolean;
   /** When the answer was made, by the server's clock where it says; ms. */
   readonly at: number;
+  /** How far the server's clock is ahead of ours; null when it does not say, or a cache answered. */
+  readonly skewMs: number | null;
   close(): void;
 }
 
@@ -43,7 +45,8 @@ export interface ExchangeOptions {
   readonly holdBytes?: number;
 }
 
-const holdBytesUsual = 1024 * 1024;
+/** What waits for its turn is held up to here. */
+export const holdBytesUsual = 1024 * 1024;
 
 /** Sends a request and waits until its answer is here, or is larger than what is held. */
 export async function openPage(
@@ -102,7 +105,7 @@ function begun(
 ): OpenPage {
   const { status, url, headers } = response;
   const contentType = headers.get('content-type');
-  const head = Buffer.concat(held.chunks.slice(0, 64)).subarray(0, sniffBytes);
+  const head = beginning(held.chunks, sniffBytes);
   const page = {
     status,
     url,
@@ -110,6 +113,7 @@ function begun(
     header: (name: string) => headers.get(name),
     complete: held.rest === null,
     at: serverTime(headers.get('date')),
+    skewMs: skewOf(headers.get('date'), headers.get('age')),
     close,
   };
   const looked = status >= 400 || (rules.lookInto && held.rest === null) ? wholeValue(held) : undefined;
@@ -131,6 +135,16 @@ function begun(
   const header = charsetOf(contentType) ?? (format === 'xml' ? xmlEncoding(head) : null);
   const body = asUtf8(chain(held), { declared: plan.charset, header });
   return { ...page, content: { format, why, body }, rule: null, missing: false };
+}
+
+/** So many of the first bytes: a large page is not copied for a look at how it begins. */
+function beginning(chunks: readonly Buffer[], most: number): Buffer {
+  let size = 0;
+  const end = chunks.findIndex((chunk) => {
+    size += chunk.length;
+    return size >= most;
+  });
+  return Buffer.concat(end === -1 ? chunks : chunks.slice(0, end + 1)).subarray(0, most);
 }
 
 async function* chain({ chunks, rest }: Held): AsyncGenerator<Uint8Array, void, void> {
@@ -156,4 +170,11 @@ function wholeValue({ chunks, rest }: Held): unknown {
 function serverTime(date: string | null): number {
   const said = Date.parse(date ?? '');
   return Number.isNaN(said) ? Date.now() : said;
+}
+
+/** The header has whole seconds, which were some time ago when it arrived: less than two say nothing. */
+function skewOf(date: string | null, age: string | null): number | null {
+  const skewMs = Date.parse(date ?? '') - Date.now();
+  if (Number.isNaN(skewMs) || age !== null) return null;
+  return Math.abs(skewMs) < 2_000 ? 0 : skewMs;
 }

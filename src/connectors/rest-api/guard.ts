@@ -15,20 +15,26 @@ export function guardText(stream: ResolvedStream, plan: StreamPlan, kind: MarkKi
           ? 'mark at the highest value, as the API sorts by it'
           : 'mark at the highest value of the reading before',
     );
-    if (plan.lookback !== null) parts.push(`look-back ${shownLookback(plan.lookback)}`);
+    if (plan.lookback !== null) parts.push(`look-back of ${shownLookback(plan.lookback)}`);
   }
   return parts.filter((part) => part !== '').join('; ');
 }
 
-function pagesGuard({ primaryKey }: ResolvedStream, { pagination, explode }: StreamPlan): string {
-  switch (pagination.type) {
-    case 'offset':
-      return primaryKey.length > 0 && explode === null
-        ? 'pages overlap by one row and are compared by key'
-        : 'none for rows that move between pages';
-    case 'page':
-      return 'none for rows that move between pages';
-    default:
-      return "pages follow the API's own positions";
-  }
+/**
+ * Whether rows that move between pages while they are read can be missed, and nobody would see it: numbered pages cannot
+ * begin a row early, and rows without a key are not known again.
+ */
+export function canMissMoved(
+  { primaryKey }: Pick<ResolvedStream, 'primaryKey'>,
+  { pagination, explode }: StreamPlan,
+): boolean {
+  if (pagination.type === 'page') return true;
+  return pagination.type === 'offset' && (primaryKey.length === 0 || explode !== null);
+}
+
+function pagesGuard(stream: ResolvedStream, plan: StreamPlan): string {
+  if (canMissMoved(stream, plan)) return 'none for rows that move between pages';
+  return plan.pagination.type === 'offset'
+    ? 'pages overlap by one row and are compared by key'
+    : "pages follow the API's own positions";
 }

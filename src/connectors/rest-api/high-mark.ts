@@ -17,7 +17,9 @@ export const nothingSeen: SeenMarks = { high: null, last: null, order: 'same' };
 /** Notes one more value. */
 export function seeMark(seen: SeenMarks, mark: Mark, kind: MarkKind): SeenMarks {
   const step = seen.last === null ? 0 : compareMarks(mark, seen.last, kind);
-  const high = seen.high === null || compareMarks(mark, seen.high, kind) > 0 ? mark : seen.high;
+  // Where values come in their order, as most do, the last is the highest: one comparison a row, not two.
+  const above = seen.last === seen.high ? step : compareMarks(mark, seen.high ?? mark, kind);
+  const high = seen.high === null || above > 0 ? mark : seen.high;
   return {
     high,
     last: mark,

@@ -1,8 +1,8 @@
 /** Records become rows of columns that are learnt from them. */
 
 import { MillraceError } from '../../core/errors.ts';
+import { isRaw } from '../../core/exact-json.ts';
 import type { Column, Value } from '../../core/types.ts';
-import { isRaw } from './formats/exact.ts';
 import { columnOf, type Kind, kindOf, kindOfColumn, normalTime, widen } from './kinds.ts';
 
 /** A destination's table ends at 2,000, ours among them. */
@@ -74,28 +74,37 @@ export function createRowMaker({ columns, wanted, required = [] }: RowsOptions):
     }
   };
 
+  /** Fields mostly come in the order of their columns: then no name is looked up, and no place is filled twice. */
+  const placeAfter = (expected: number, name: string): number | undefined => {
+    if (names[expected] === name) return expected;
+    const place = places.get(name);
+    // The same text, but the one that the engine's parser gives all fields of that name: those are told apart at once.
+    if (place !== undefined) names[place] = name;
+    return place;
+  };
+
   /** Null when a value does not fit its column as it is now, or has none. */
   const convert = (records: readonly JsonRecord[], textual: boolean): Value[] | null => {
     const width = names.length;
     const values: Value[] = [];
     for (const record of records) {
       const row = values.length;
-      for (let at = 0; at < width; at++) values.push(null);
+      let expected = 0;
       for (const name in record) {
-        const value = record[name];
-        if (value === null || value === undefined) {
-          if (!places.has(name) && placeOf(name) !== undefined) return null;
-          continue;
-        }
-        const place = places.get(name);
+        const place = placeAfter(expected, name);
         if (place === undefined) {
           if (placeOf(name) === undefined) continue;
           return null;
         }
-        const converted = landedValue(value, kinds[place] ?? 'null', textual);
+        expected = place + 1;
+        const value = record[name] ?? null;
+        const converted = value === null ? null : landedValue(value, kinds[place] ?? 'null', textual);
         if (converted === undefined) return null;
-        values[row + place] = converted;
+        while (values.length < row + place) values.push(null);
+        if (values.length === row + place) values.push(converted);
+        else values[row + place] = converted;
       }
+      while (values.length < row + width) values.push(null);
     }
     return values;
   };

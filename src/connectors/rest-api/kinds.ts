@@ -3,8 +3,8 @@
  * that held a text stays text. They are the columns' `sourceType`, so that the next run goes on from what has landed.
  */
 
+import { isRaw } from '../../core/exact-json.ts';
 import type { Column, LogicalType } from '../../core/types.ts';
-import { isRaw } from './formats/exact.ts';
 
 export type Kind =
   | 'null' // nothing seen yet but null
@@ -110,25 +110,51 @@ function kindOfText(text: string): Kind {
   return text.length <= 16 && String(Number(text)) === text ? 'number' : 'decimal';
 }
 
-const dateText = /^(\d{4})-(\d\d)-(\d\d)$/;
+const dash = 0x2d;
 const timeText = /^(\d{4}-\d\d-\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d)?)?$/;
 
 function kindOfString(text: string): Kind {
   // Most texts are no dates, and this is asked of each.
-  if (text.length < 10 || text.length > 40 || text.charCodeAt(4) !== 0x2d || text.charCodeAt(7) !== 0x2d)
+  if (text.length < 10 || text.length > 40 || text.charCodeAt(4) !== dash || text.charCodeAt(7) !== dash)
     return 'string';
   if (text.length === 10) return isDate(text) ? 'date' : 'string';
+  if (isCommonTime(text)) return 'date-time';
   const match = timeText.exec(text);
   if (match === null || !isTime(match)) return 'string';
   return match[6] === undefined ? 'local date-time' : 'date-time';
 }
 
+/** Whether it begins with a day that there is; where its dashes stand is known. */
 function isDate(text: string): boolean {
-  const match = dateText.exec(text);
-  if (match === null) return false;
-  const [year, month, day] = [Number(match[1]), Number(match[2]), Number(match[3])];
+  const year = digits(text, 0, 4);
+  const month = digits(text, 5, 7);
+  const day = digits(text, 8, 10);
   if (year < 1 || month < 1 || month > 12 || day < 1) return false;
-  return day <= (month === 2 ? (isLeap(year) ? 29 : 28) : [4, 6, 9, 11].includes(month) ? 30 : 31);
+  return day <= (month === 2 && !isLeap(year) ? 28 : (monthDays[month - 1] ?? 0));
+}
+
+const monthDays = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/** `2026-11-23T12:34:56.789Z`, as most APIs write it: asked of every time of every row, so without a regular expression. */
+function isCommonTime(text: string): boolean {
+  const { length } = text;
+  if (length < 20 || length > 27 || text.charCodeAt(10) !== 0x54 || text.charCodeAt(length - 1) !== 0x5a)
+    return false;
+  if (text.charCodeAt(13) !== 0x3a || text.charCodeAt(16) !== 0x3a || !isDate(text)) return false;
+  const [hour, minute, second] = [digits(text, 11, 13), digits(text, 14, 16), digits(text, 17, 19)];
+  if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59) return false;
+  return length === 20 || (length > 21 && text.charCodeAt(19) === 0x2e && digits(text, 20, length - 1) >= 0);
+}
+
+/** The number that digits make; -1 where one of them is none. */
+function digits(text: string, from: number, to: number): number {
+  let value = 0;
+  for (let at = from; at < to; at++) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (!(digit >= 0 && digit <= 9)) return -1;
+    value = value * 10 + digit;
+  }
+  return value;
 }
 
 function isLeap(year: number): boolean {
@@ -151,9 +177,12 @@ function isTime(match: RegExpExecArray): boolean {
 
 /** A time as this program writes it: six digits of a second; with a zone, in UTC. */
 export function normalTime(text: string): string {
-  // What most APIs send, without a regular expression.
-  if (text.length === 20 && text.charCodeAt(19) === 0x5a && text.charCodeAt(10) === 0x54)
-    return `${text.slice(0, 19)}.000000Z`;
+  // What most APIs send, without a regular expression: whole seconds, milliseconds, microseconds.
+  if (text.charCodeAt(10) === 0x54 && text.charCodeAt(text.length - 1) === 0x5a) {
+    if (text.length === 20) return `${text.slice(0, 19)}.000000Z`;
+    if (text.length === 24) return `${text.slice(0, 23)}000Z`;
+    if (text.length === 27) return text;
+  }
   const match = timeText.exec(text);
   if (match === null) return text;
   const [, date = '', hour = '', minute = '', second = '00', fraction = '', zone] = match;

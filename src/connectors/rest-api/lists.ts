@@ -2,6 +2,7 @@
 
 import { MillraceError } from '../../core/errors.ts';
 import type { OpenPage } from './exchange.ts';
+import type { LookedPage } from './looked.ts';
 import { type ListContext, type ListEvent, open, readList } from './pages.ts';
 import { createPager, type PagePosition, type Pager } from './pagination/pager.ts';
 import { type Parent, type ParentPlace, parentsFrom } from './parents.ts';
@@ -29,6 +30,8 @@ export interface ListsContext {
   readonly concurrency: number;
   readonly notice: (sentence: string) => void;
   readonly opened: (page: OpenPage) => void;
+  /** What a look took; of a list without parents. */
+  readonly looked: LookedPage | null;
 }
 
 /** Reads all lists from a place on; null: from the beginning. */
@@ -42,7 +45,7 @@ async function* readOne(context: ListsContext, from: Place | null): AsyncGenerat
     asked: { bounds: context.bounds, parent: null },
     parentValue: null,
   };
-  for await (const event of restartable(context, { list, from: from?.at ?? null })) {
+  for await (const event of restartable(context, { list, from: from?.at ?? null, looked: context.looked })) {
     if (event.kind === 'records') yield event;
     else if (event.next !== null) yield { kind: 'place', place: { at: event.next, parent: null } };
   }
@@ -53,6 +56,7 @@ interface Start {
   readonly list: ListContext;
   readonly from: PagePosition | null;
   readonly first?: Promise<OpenPage> | undefined;
+  readonly looked?: LookedPage | null;
 }
 
 /** What an API says to a cursor it has forgotten, or an address that has expired. */
@@ -66,7 +70,7 @@ const expired: ReadonlySet<string> = new Set([
 /** A list from a stored position, or from its beginning where the API does not know that position any more. */
 async function* restartable(
   context: ListsContext,
-  { list, from, first }: Start,
+  { list, from, first, looked = null }: Start,
 ): AsyncGenerator<ListEvent, void, void> {
   const pager = pagerFor(list);
   const resumed = from === null || from.at === 'first' ? null : pager.resume(from);
@@ -76,6 +80,7 @@ async function* restartable(
       pager,
       from: resumed ?? pager.first,
       first,
+      looked,
       opened: context.opened,
     })) {
       begun = true;

@@ -1,4 +1,5 @@
 import { MillraceError } from '../../core/errors.ts';
+import { parseExact } from '../../core/exact-json.ts';
 import type { Stream } from '../../core/model.ts';
 import { suggestion } from '../../core/nearest.ts';
 import type { PaginationConfig, ParentConfig } from '../../core/rest.ts';
@@ -6,16 +7,16 @@ import type { Value } from '../../core/types.ts';
 import { plain } from '../sql/names.ts';
 import { boundParams, startMark } from './bounds.ts';
 import type { OpenPage } from './exchange.ts';
-import { parseExact } from './formats/exact.ts';
 import { xmlPage } from './formats/xml.ts';
 import { createRowMaker, type JsonRecord } from './infer.ts';
+import { keepLooked, type LookedPage, once } from './looked.ts';
 import { mixedKinds } from './mixed.ts';
-import { type ListContext, open, readPage } from './pages.ts';
+import { type ListContext, open, readPage, requestAt } from './pages.ts';
 import { findPagination, type PaginationFound } from './pagination/auto.ts';
 import { createPager, type Pager, type RawPage } from './pagination/pager.ts';
 import { planStream, type StreamPlan } from './plan.ts';
 import { findRecords } from './records-found.ts';
-import { listUrl, pageRequest } from './request.ts';
+import { listUrl } from './request.ts';
 import type { PageSample, RestContext } from './sample.ts';
 
 /** A first page is looked at up to here: enough for a judgement, little enough for a look. */
@@ -30,10 +31,10 @@ export async function lookAtPage(
   context: RestContext,
   declared: StreamPlan,
   signal: AbortSignal,
-): Promise<PageSample> {
+): Promise<Look> {
   const startedAt = performance.now();
   const parentValue = declared.parent === null ? null : await firstParent(context, declared.parent, signal);
-  if (declared.parent !== null && parentValue === null) return nothingYet(declared);
+  if (declared.parent !== null && parentValue === null) return { sample: nothingYet(declared), looked: null };
   const list: ListContext = {
     settings: context.settings,
     client: context.client,
@@ -51,10 +52,17 @@ export async function lookAtPage(
   const ms = performance.now() - startedAt;
   try {
     const bytes = page.content === null ? Buffer.alloc(0) : await beginning(page.content.body, page.complete);
-    return await judge(list, { declared, pager, page, bytes, ms });
+    const sample = await judge(list, { declared, pager, page, bytes, ms });
+    return { sample, looked: keepLooked(requestAt(list, pager, pager.first), page, bytes) };
   } finally {
     page.close();
   }
+}
+
+interface Look {
+  readonly sample: PageSample;
+  /** The page itself, where it may be kept. */
+  readonly looked: LookedPage | null;
 }
 
 interface Looked {
@@ -85,6 +93,7 @@ async function judge(list: ListContext, looked: Looked): Promise<PageSample> {
     plan: final,
     status: page.status,
     contentType: page.contentType,
+    skewMs: page.skewMs,
     bytes: bytes.length,
     ms: looked.ms,
     recordsFound: located.why,
@@ -225,9 +234,8 @@ function nextRequest(context: ListContext, page: RawPage): string | null {
   const pager = pagerOf(context);
   const result = pager.after(pager.first, page);
   if (!('next' in result)) return null;
-  const { settings, plan, asked, client } = context;
-  const { method, url, body } = pageRequest(settings, plan, { asked, page: pager.request(result.next) });
-  return client.clean(`${method} ${url.href}${body === undefined ? '' : ` with ${body}`}`);
+  const { method, url, body } = requestAt(context, pager, result.next);
+  return context.client.clean(`${method} ${url.href}${body === undefined ? '' : ` with ${body}`}`);
 }
 
 function pagerOf({ settings, plan, asked }: ListContext): Pager {
@@ -244,7 +252,7 @@ function startBounds(plan: StreamPlan): Readonly<Record<string, string>> {
 
 /** The first row of the parent that has the field; null when there is none yet. */
 async function firstParent(context: RestContext, parent: ParentConfig, signal: AbortSignal): Promise<Value> {
-  const sample = await lookAtPage(
+  const { sample } = await lookAtPage(
     context,
     planStream(context.settings, parentStream(context, parent)),
     signal,
@@ -294,6 +302,7 @@ function nothingYet(plan: StreamPlan): PageSample {
     plan,
     status: 0,
     contentType: null,
+    skewMs: null,
     bytes: 0,
     ms: 0,
     recordsFound: null,
@@ -316,8 +325,4 @@ async function beginning(body: AsyncIterable<Buffer>, complete: boolean): Promis
     if (!complete && size >= lookBytes) break;
   }
   return Buffer.concat(chunks);
-}
-
-async function* once(bytes: Buffer): AsyncGenerator<Buffer, void, void> {
-  yield bytes;
 }

@@ -3,8 +3,9 @@
 import type { Reject } from '../../core/model.ts';
 import type { RestSettings } from './config.ts';
 import { type ExchangeOptions, type OpenPage, openPage } from './exchange.ts';
-import type { HttpClient } from './http/client.ts';
+import type { HttpClient, HttpRequest } from './http/client.ts';
 import type { JsonRecord } from './infer.ts';
+import type { LookedPage } from './looked.ts';
 import type { PagePosition, Pager, RawPage } from './pagination/pager.ts';
 import type { StreamPlan } from './plan.ts';
 import { parserFor, refuseAbsent, shaper } from './records.ts';
@@ -46,7 +47,7 @@ export function open(
   }: { readonly pager: Pager; readonly position: PagePosition; readonly holdBytes?: number },
   signal: AbortSignal,
 ): Promise<OpenPage> {
-  const { settings, client, plan, asked } = context;
+  const { client, plan, asked } = context;
   const options: ExchangeOptions = {
     client,
     plan,
@@ -54,7 +55,16 @@ export function open(
     mayBeMissing: pager.missing(position) !== null || asked.parent !== null,
     ...(holdBytes === undefined ? {} : { holdBytes }),
   };
-  return openPage(options, pageRequest(settings, plan, { asked, page: pager.request(position) }), signal);
+  return openPage(options, requestAt(context, pager, position), signal);
+}
+
+/** What is sent to ask for the page at a position. */
+export function requestAt(
+  { settings, plan, asked }: ListContext,
+  pager: Pager,
+  position: PagePosition,
+): HttpRequest {
+  return pageRequest(settings, plan, { asked, page: pager.request(position) });
 }
 
 /** Reads one open page: groups of records, then what the page was. Closes it. */
@@ -185,7 +195,7 @@ export type ListEvent =
  */
 export async function* readList(
   context: ListContext,
-  { pager, from, first, opened, ahead = true }: ListStart,
+  { pager, from, first, looked, opened, ahead = true }: ListStart,
 ): AsyncGenerator<ListEvent, void, void> {
   const own = new AbortController();
   const signal = AbortSignal.any([context.signal, own.signal]);
@@ -196,7 +206,8 @@ export async function* readList(
     return asked;
   };
   let position = from;
-  let waiting: Promise<OpenPage> | null = first ?? ask(position);
+  const known = looked?.take(requestAt(context, pager, position)) ?? null;
+  let waiting: Promise<OpenPage> | null = first ?? (known === null ? ask(position) : Promise.resolve(known));
   try {
     while (waiting !== null) {
       const page: OpenPage = await waiting;
@@ -226,6 +237,8 @@ export interface ListStart {
   readonly from: PagePosition;
   /** The first page, when somebody has asked for it already. */
   readonly first?: Promise<OpenPage> | undefined;
+  /** What a look took: not asked for again where it is what would be asked for. */
+  readonly looked?: LookedPage | null;
   /** False: a page is asked for only when it is wanted. */
   readonly ahead?: boolean;
   /** Hears of each page when its answer has begun. */

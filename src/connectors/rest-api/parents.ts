@@ -1,6 +1,6 @@
 /** The rows of another stream, one list to ask for each: in order, with a place to go on from. */
 
-import { isRaw } from './formats/exact.ts';
+import { isRaw } from '../../core/exact-json.ts';
 import { type ListContext, readList } from './pages.ts';
 import { createPager, type PagePosition } from './pagination/pager.ts';
 import { everything, listUrl } from './request.ts';

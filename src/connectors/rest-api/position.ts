@@ -33,7 +33,7 @@ const run = z.object({
 
 /**
  * How far a stream has been read. `mark`: everything below it has landed, as text in the cursor column's own form; null
- * before the first complete reading, and without a cursor. `of` names the cursor that it belongs to.
+ * before the first complete reading, and without a cursor. `of` names the cursor, and for a merge the key, that it was made for.
  */
 const position = z.object({
   v: z.literal(1),
@@ -89,7 +89,7 @@ export function usablePosition(
       return {
         position: null,
         warnings: [
-          'The cursor of the stream is not the one of the stored position: everything is read again, and merged.',
+          'Cursor or key of the stream are not those of the stored position: everything is read again, and merged.',
         ],
       };
     default:

@@ -1,5 +1,6 @@
 import type { Value } from '../../core/types.ts';
 import { plain } from '../sql/names.ts';
+import { canMissMoved } from './guard.ts';
 import type { ResolvedRest } from './resolve.ts';
 import type { PageSample } from './sample.ts';
 
@@ -35,6 +36,19 @@ export function previewRemarks({ stream, plan, sample }: ResolvedRest): readonly
       : [`Nothing but null in ${listed(empty)} so far: the type follows the first value.`]),
     ...(left.length === 0 ? [] : [`Would not land: ${listed(left.map(({ name }) => name))}.`]),
     ...mixedRemark(sample),
+    ...movedRemark({ stream, plan, sample }),
+  ];
+}
+
+function movedRemark({ stream, plan, sample }: ResolvedRest): readonly string[] {
+  const onlyOne = sample.next === null && sample.whole;
+  if (onlyOne || !canMissMoved(stream, plan)) return [];
+  const better =
+    plan.pagination.type === 'page'
+      ? 'cursor, keyset or offset pagination where the API has one'
+      : 'a primary_key, by which pages are compared';
+  return [
+    `A row that is removed, or moves, while pages are read pulls another over the edge of a page: that one is missed, without a sign, until it changes or all is read again (full_refresh). What helps: a sort order in which rows keep their places, such as by id, in rest.params; ${better}.`,
   ];
 }
 

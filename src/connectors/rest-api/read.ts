@@ -9,6 +9,7 @@ import { nothingSeen, type SeenMarks, seeMark, settledMark } from './high-mark.t
 import { createRowMaker, type RowMaker } from './infer.ts';
 import { kindOfColumn } from './kinds.ts';
 import { type ListsContext, type Place, type ReadEvent, readLists } from './lists.ts';
+import type { LookedPage } from './looked.ts';
 import {
   compareMarks,
   lowerBound,
@@ -30,6 +31,8 @@ export interface ReadOptions {
   readonly plan: StreamPlan;
   /** The parent stream's plan, when the stream has a parent. */
   readonly parentPlan: StreamPlan | null;
+  /** What the look took just now, when it is still here. */
+  readonly looked: LookedPage | null;
   readonly from: Cursor | null;
   readonly signal: AbortSignal;
 }
@@ -69,7 +72,9 @@ class RestReading implements Reading {
   constructor(options: ReadOptions) {
     const { stream, plan, from } = options;
     this.#options = options;
-    this.#of = JSON.stringify([stream.cursor, plan.cursorParam]);
+    // Rows that were merged by another key may have been taken for one.
+    const by = stream.mode === 'merge' ? stream.primaryKey : [];
+    this.#of = JSON.stringify([stream.cursor, plan.cursorParam, ...by]);
     this.#paged = JSON.stringify([plan.path, plan.pagination, plan.parent?.stream ?? null]);
     const { position: usable, warnings } = usablePosition(stream, this.#of, from);
     this.warnings = warnings;
@@ -236,7 +241,7 @@ class RestReading implements Reading {
   }
 
   #lists(window: Window): ListsContext {
-    const { context, stream, plan, parentPlan, signal } = this.#options;
+    const { context, stream, plan, parentPlan, looked, signal } = this.#options;
     const to = plan.cursorEndParam === null ? null : (window.to ?? this.#until);
     const bounds =
       stream.cursor === null && plan.cursorStart === null
@@ -246,6 +251,7 @@ class RestReading implements Reading {
       list: { settings: context.settings, client: context.client, plan, key: stream.primaryKey, signal },
       bounds,
       parentPlan,
+      looked,
       concurrency: Math.min(plan.parent?.concurrency ?? 2, context.settings.rateLimit.concurrency),
       notice: (sentence) => void this.#notices.add(sentence),
       // The server's clock is the one that its rows carry.

@@ -1,10 +1,10 @@
 /** The records of a page: found by the plan, and brought into the shape of rows. */
 
 import { MillraceError } from '../../core/errors.ts';
+import { isRaw } from '../../core/exact-json.ts';
 import { plain } from '../sql/names.ts';
 import { csvPage } from './formats/csv.ts';
 import type { KnownFormat } from './formats/detect.ts';
-import { isRaw } from './formats/exact.ts';
 import { jsonPage } from './formats/json.ts';
 import { ndjsonPage } from './formats/ndjson.ts';
 import type { PageParser } from './formats/page.ts';

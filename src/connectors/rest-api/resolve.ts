@@ -5,6 +5,7 @@ import { chooseColumns, chooseMode, findColumn, sortsBehind } from '../sql/choic
 import { plain } from '../sql/names.ts';
 import { candidates, chooseCursor, chooseKey, type RestColumn, shapeOf } from './choose.ts';
 import { lookAtPage } from './look.ts';
+import type { LookedPage } from './looked.ts';
 import { planStream, type StreamPlan } from './plan.ts';
 import type { PageSample, RestContext } from './sample.ts';
 
@@ -23,10 +24,10 @@ export async function resolveRest(
   context: RestContext,
   stream: Stream,
   signal: AbortSignal,
-): Promise<ResolvedRest> {
+): Promise<ResolvedRest & { readonly looked: LookedPage | null }> {
   refuseDeletes(stream);
-  const sample = await lookAtPage(context, planStream(context.settings, stream), signal);
-  return { stream: resolveOver(stream, sample), plan: sample.plan, sample };
+  const { sample, looked } = await lookAtPage(context, planStream(context.settings, stream), signal);
+  return { stream: resolveOver(stream, sample), plan: sample.plan, sample, looked };
 }
 
 /** The choices, over what a look found. Pure. */

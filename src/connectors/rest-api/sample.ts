@@ -20,6 +20,8 @@ export interface PageSample {
   readonly status: number;
   /** As the answer's header had it. */
   readonly contentType: string | null;
+  /** How far the server's clock is ahead of ours; null when it does not say. */
+  readonly skewMs: number | null;
   /** Bytes of the answer that were looked at, unpacked. */
   readonly bytes: number;
   /** Until the answer began. */

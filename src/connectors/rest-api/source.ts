@@ -16,6 +16,7 @@ import { discoverRest } from './discover.ts';
 import { discreet } from './discreet.ts';
 import { openClient } from './http/client.ts';
 import { parentStream } from './look.ts';
+import type { LookedPage } from './looked.ts';
 import type { StreamPlan } from './plan.ts';
 import { previewRemarks, previewRest } from './preview.ts';
 import { openReading } from './read.ts';
@@ -36,6 +37,7 @@ export function openRest(config: RestConfig, options: OpenOptions): Source {
       network: options.network ?? { allow: [], allowPrivateHttp: [] },
       proxy: settings.proxy,
       ca: settings.ca,
+      answerBy: options.answerWithinMs === undefined ? undefined : performance.now() + options.answerWithinMs,
     },
     options.host ?? createLoneHost(),
   );
@@ -47,6 +49,8 @@ class RestSource implements Source {
   readonly #context: RestContext;
   /** What looking at a stream settled: the reading that follows does not look again. */
   readonly #resolved = new Map<string, ResolvedRest>();
+  /** The page of the last look, for the reading that follows it: one at most is held. */
+  #looked: { readonly of: string; readonly page: LookedPage | null } | null = null;
 
   constructor(context: RestContext) {
     this.#context = context;
@@ -82,11 +86,15 @@ class RestSource implements Source {
 
   async read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading> {
     const { plan } = await this.#known(stream, signal);
+    const parentPlan = await this.#parentPlan(plan, signal);
+    const looked = this.#looked?.of === keyOf(stream.declared) ? this.#looked.page : null;
+    this.#looked = null;
     return openReading({
       context: this.#context,
       stream,
       plan,
-      parentPlan: await this.#parentPlan(plan, signal),
+      parentPlan,
+      looked,
       from,
       signal,
     });
@@ -97,8 +105,9 @@ class RestSource implements Source {
   }
 
   async #look(stream: Stream, signal: AbortSignal): Promise<ResolvedRest> {
-    const resolved = await resolveRest(this.#context, stream, signal);
+    const { looked, ...resolved } = await resolveRest(this.#context, stream, signal);
     this.#resolved.set(keyOf(stream), resolved);
+    this.#looked = { of: keyOf(stream), page: looked };
     return resolved;
   }
 

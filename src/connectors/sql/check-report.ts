@@ -97,10 +97,16 @@ export async function streamChecks(
 
 const clockSkewMaxMs = 5_000;
 
-/** What is said when the server's clock, as it was between two moments of ours, is far from ours; empty when it is not. */
-export function clockWarnings(serverMs: number, askedAt: number, answeredAt: number): readonly string[] {
+/** How far the server's clock, as it was between two moments of ours, is ahead of ours at the least; 0 when it does not say. */
+export function clockSkewMs(serverMs: number, askedAt: number, answeredAt: number): number {
   const skewMs = serverMs - (askedAt + answeredAt) / 2;
-  if (!(Math.abs(skewMs) > clockSkewMaxMs + (answeredAt - askedAt) / 2)) return [];
+  const doubtMs = (answeredAt - askedAt) / 2;
+  return Math.abs(skewMs) > doubtMs ? Math.round(skewMs - Math.sign(skewMs) * doubtMs) : 0;
+}
+
+/** What is said when the server's clock is far from ours; empty when it is not. */
+export function clockWarnings(skewMs: number): readonly string[] {
+  if (Math.abs(skewMs) <= clockSkewMaxMs) return [];
   const seconds = Math.abs(Math.round(skewMs / 1000));
   return [`The server's clock is ${seconds} s ${skewMs > 0 ? 'ahead of' : 'behind'} this machine's.`];
 }

@@ -1,6 +1,7 @@
 import type { Destination } from '../destination.ts';
 import { closeWriting, guarded, openForWriting } from './driver.ts';
 import { prepareWarehouse } from './meta.ts';
+import { openReplay } from './replay.ts';
 import { openWriter } from './writer.ts';
 
 /** The SQLite destination at `file`, which is made when it is not there. Throws `data_dir_unusable`, `destination_failed`, `disk_full`. */
@@ -14,6 +15,7 @@ export function openSqliteDestination(file: string, now: () => Date = () => new 
   }
   return {
     writer: async (request) => openWriter({ db, file, now }, request),
+    replayer: async (request) => openReplay({ db, file }, request),
     async [Symbol.asyncDispose]() {
       closeWriting(db);
     },

@@ -1,5 +1,5 @@
 import type { Reject } from '../../core/model.ts';
-import { rowText } from '../../core/row-text.ts';
+import { rejectOf } from '../../core/row-text.ts';
 import type { Value } from '../../core/types.ts';
 import { codeOf, type Database, isAboutOneRow, type Statement } from './driver.ts';
 import { type Layout, quote } from './layout.ts';
@@ -28,13 +28,18 @@ export interface InserterOptions {
   /** Source names of the values' columns, in order. */
   readonly columns: readonly string[];
   readonly runId: string;
+  /** False: a row whose key is there is left alone, whatever it holds. */
+  readonly updates?: boolean;
 }
 
 /**
  * Prepares the statements for a table. With a key a row that is there is updated, and only when something differs:
  * a row read again unchanged writes nothing and counts nothing.
  */
-export function createInserter(db: Database, { table, layout, columns, runId }: InserterOptions): Inserter {
+export function createInserter(
+  db: Database,
+  { table, layout, columns, runId, updates = true }: InserterOptions,
+): Inserter {
   const bySource = new Map(
     layout.columns.filter((column) => !column.dropped).map((column) => [column.name, column]),
   );
@@ -52,12 +57,11 @@ export function createInserter(db: Database, { table, layout, columns, runId }: 
     names: landed.map((column) => column.landedAs),
     runId,
     many,
+    updates,
   });
 
-  const rejectOf = (values: readonly Value[], at: number, reason: string): Reject => ({
-    row: rowText(columns, values.slice(at, at + width)),
-    reason,
-  });
+  const reject = (values: readonly Value[], at: number, reason: string): Reject =>
+    rejectOf(columns, values.slice(at, at + width), reason);
 
   let allNew = layout.key.length > 0;
   /** False, and from then on not tried again, when a key is there already: a first load never comes to that. */
@@ -87,7 +91,7 @@ export function createInserter(db: Database, { table, layout, columns, runId }: 
       };
     } catch (error) {
       if (!isAboutOneRow(error)) throw error;
-      if (rows === 1) return { added: 0, changed: 0, rejects: [rejectOf(values, at, reasonOf(error))] };
+      if (rows === 1) return { added: 0, changed: 0, rejects: [reject(values, at, reasonOf(error))] };
       return total(
         Array.from({ length: rows }, (_, row) => put(values, at + row * width, at + (row + 1) * width)),
       );
@@ -140,6 +144,7 @@ interface StatementOptions {
   readonly names: readonly string[];
   readonly runId: string;
   readonly many: number;
+  readonly updates: boolean;
 }
 
 function prepare(
@@ -154,7 +159,11 @@ function prepare(
  * The insert that leaves rows alone whose key is there, and the one that updates them. Two statements, because only so
  * SQLite's own count tells new rows from changed ones; a first load needs neither, and saves 5% without the conflict clause.
  */
-function pair(db: Database, { table, layout, names, runId }: StatementOptions, rows: number): Statements {
+function pair(
+  db: Database,
+  { table, layout, names, runId, updates }: StatementOptions,
+  rows: number,
+): Statements {
   const run = `'${runId.replaceAll("'", "''")}'`;
   const row = `(${[...names.map(() => '?'), run].join(', ')})`;
   const head = `INSERT INTO ${quote(table)} (${[...names, '_mr_run'].map(quote).join(', ')}) VALUES ${Array(rows).fill(row).join(', ')}`;
@@ -172,7 +181,7 @@ function pair(db: Database, { table, layout, names, runId }: StatementOptions, r
     fresh,
     insert: db.prepare(`${head} ${target} DO NOTHING`),
     update:
-      differs.length === 0
+      differs.length === 0 || !updates
         ? null
         : db.prepare(`${head} ${target} DO UPDATE SET ${set.join(', ')} WHERE ${balanced(differs)}`),
   };
@@ -220,10 +229,7 @@ function withoutNullKeys(
   if (bad.length === 0) return values;
   const gone = new Set(bad);
   for (const at of gone)
-    rejects.push({
-      row: rowText(columns, values.slice(at, at + width)),
-      reason: 'a column of the primary key is NULL',
-    });
+    rejects.push(rejectOf(columns, values.slice(at, at + width), 'a column of the primary key is NULL'));
   return values.filter((_, index) => !gone.has(index - (index % width)));
 }
 

@@ -1,26 +1,40 @@
 import { MillraceError } from '../../core/errors.ts';
-import { type Database, pragma, transaction } from './driver.ts';
+import { type Database, defineFunction, pragma, transaction } from './driver.ts';
+import { contentIdentity } from './reject-identity.ts';
 
-/** The version of the `_millrace_*` tables, kept as the file's `user_version`. */
-const version = 1;
+/**
+ * The `_millrace_*` tables, one step a version: step n takes a file from version n to n + 1. A step that was released is
+ * never edited. The file's `user_version` holds the version.
+ */
+const steps: readonly ((db: Database) => void)[] = [
+  (db) => db.exec(firstTables),
+  (db) => {
+    defineFunction(db, 'mr_content_identity', (text) => contentIdentity(String(text)));
+    db.exec(countedRejects);
+  },
+];
 
-/** Makes the tables that are ours; any number of processes may do so at once. Throws `data_dir_unusable` for a newer file. */
+/** Makes the tables that are ours, or brings them up to date; any number of processes may do so at once. Throws `data_dir_unusable` for a newer file. */
 export function prepareWarehouse(db: Database, file: string): void {
-  if (versionOf(db, file) === version) return;
+  if (versionOf(db, file) === steps.length) return;
   transaction(db, () => {
-    if (Number(pragma(db, 'user_version')) !== 0) return;
-    db.exec(tables);
-    pragma(db, `user_version = ${version}`);
+    for (const step of steps.slice(versionOf(db, file))) step(db);
+    pragma(db, `user_version = ${steps.length}`);
   });
+}
+
+/** True when the file's `_millrace_*` tables are those of this program; false for older ones, and when there are none yet. */
+export function isCurrent(db: Database, file: string): boolean {
+  return versionOf(db, file) === steps.length;
 }
 
 /** The version of the file's `_millrace_*` tables; 0 when it has none yet. Throws `data_dir_unusable` for a newer one. */
 export function versionOf(db: Database, file: string): number {
   const found = Number(pragma(db, 'user_version'));
-  if (found <= version) return found;
+  if (found <= steps.length) return found;
   throw new MillraceError(
     'data_dir_unusable',
-    `${file} was written by a newer Millrace (format ${found}; this one knows ${version}).`,
+    `${file} was written by a newer Millrace (format ${found}; this one knows ${steps.length}).`,
     {
       hint: 'Update millrace, or start with --data-dir naming another folder.',
     },
@@ -31,7 +45,7 @@ export function versionOf(db: Database, file: string): number {
  * `_millrace_cursors`: one row a stream. `build_*` belong to a table that is being built aside. `row_count` counts every
  * row of the landed table, those marked as deleted included. Rejects `of_build` belong to the table built aside.
  */
-const tables = `
+const firstTables = `
   CREATE TABLE _millrace_cursors (
     connector TEXT NOT NULL, stream TEXT NOT NULL, table_name TEXT NOT NULL, mode TEXT NOT NULL, primary_key TEXT NOT NULL,
     definition TEXT NOT NULL, epoch INTEGER NOT NULL, cursor TEXT, row_count INTEGER NOT NULL DEFAULT 0, landed INTEGER NOT NULL DEFAULT 0,
@@ -53,4 +67,28 @@ const tables = `
   CREATE TABLE _millrace_overlap (
     connector TEXT NOT NULL, stream TEXT NOT NULL, part INTEGER NOT NULL, hash BLOB NOT NULL, n INTEGER NOT NULL,
     PRIMARY KEY (connector, stream, part, hash)) WITHOUT ROWID;
+`;
+
+/**
+ * A reject that is met again is counted, not kept again: `identity` (reject-identity.ts) says which one it is. Nobody
+ * knows of rejects of before whether a newer version of their row has landed, so they get the identity of rows without a
+ * key. An id is never given twice: whoever was shown one means that row. `*_unkept`: met when there was no room any more.
+ */
+const countedRejects = `
+  ALTER TABLE _millrace_cursors ADD COLUMN rejects_unkept INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE _millrace_cursors ADD COLUMN build_unkept INTEGER NOT NULL DEFAULT 0;
+  DROP INDEX _millrace_rejects_by_stream;
+  ALTER TABLE _millrace_rejects RENAME TO _millrace_rejects_before;
+  CREATE TABLE _millrace_rejects (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, connector TEXT NOT NULL, stream TEXT NOT NULL, of_build INTEGER NOT NULL,
+    identity TEXT NOT NULL, run_id TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, first_seen TEXT NOT NULL,
+    last_seen TEXT NOT NULL, cut INTEGER NOT NULL, of_source INTEGER NOT NULL, row TEXT NOT NULL);
+  INSERT INTO _millrace_rejects (id, connector, stream, of_build, identity, run_id, reason, count, first_seen, last_seen, cut, of_source, row)
+    SELECT min(id), connector, stream, of_build, mr_content_identity(reason || char(0) || row) AS identity, max(run_id), reason,
+      count(*), min(rejected_at), max(rejected_at), row GLOB '*… ([0-9]* bytes)"*' OR row GLOB '*… ([0-9]* characters)"*', 0, row
+    FROM _millrace_rejects_before GROUP BY connector, stream, of_build, reason, row;
+  DROP TABLE _millrace_rejects_before;
+  CREATE UNIQUE INDEX _millrace_rejects_known ON _millrace_rejects (connector, stream, of_build, identity);
+  CREATE INDEX _millrace_rejects_by_stream ON _millrace_rejects (connector, of_build, stream);
+  CREATE INDEX _millrace_rejects_by_run ON _millrace_rejects (connector, run_id, stream);
 `;

@@ -19,6 +19,7 @@ interface StateRow {
   readonly build_cursor: string | null;
   readonly build_rows: number;
   readonly build_rejects: number;
+  readonly rejects_unkept: number;
 }
 
 /** A stream that is ready to be written. */
@@ -47,7 +48,7 @@ export function openStream(db: Database, request: WriterRequest): Opened {
   const { connector, stream, runId, epoch } = request;
   const state = db
     .prepare(
-      'SELECT epoch, cursor, mode, primary_key, definition, landed, row_count, build_run, build_layout, build_cursor, build_rows, build_rejects FROM _millrace_cursors WHERE connector = ? AND stream = ?',
+      'SELECT epoch, cursor, mode, primary_key, definition, landed, row_count, build_run, build_layout, build_cursor, build_rows, build_rejects, rejects_unkept FROM _millrace_cursors WHERE connector = ? AND stream = ?',
     )
     .get(connector, stream.name) as StateRow | undefined;
   if (state !== undefined && state.epoch > epoch) throw lost(connector, stream.name);
@@ -75,7 +76,7 @@ export function openStream(db: Database, request: WriterRequest): Opened {
     building,
     otherDefinition,
     landed,
-    hasRejects: rejects.get(connector, stream.name) !== undefined,
+    hasRejects: rejects.get(connector, stream.name) !== undefined || (state?.rejects_unkept ?? 0) > 0,
     visibleRows: landed ? state.row_count : 0,
   };
 
@@ -152,7 +153,7 @@ function dropBuild(db: Database, { connector, stream }: WriterRequest): void {
     stream.name,
   );
   db.prepare(
-    'UPDATE _millrace_cursors SET build_run = NULL, build_layout = NULL, build_cursor = NULL, build_rows = 0, build_rejects = 0 WHERE connector = ? AND stream = ?',
+    'UPDATE _millrace_cursors SET build_run = NULL, build_layout = NULL, build_cursor = NULL, build_rows = 0, build_rejects = 0, build_unkept = 0 WHERE connector = ? AND stream = ?',
   ).run(connector, stream.name);
 }
 

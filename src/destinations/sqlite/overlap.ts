@@ -14,6 +14,10 @@ import type { Database } from './driver.ts';
 export interface Overlap {
   /** The batch without the rows that have landed before; remembers those that may come again. */
   filter(batch: Batch): { readonly values: readonly Value[]; readonly rows: number };
+  /** Whether a row like this one has landed, or was refused by the table, and may be read again. */
+  remembers(row: readonly Value[]): boolean;
+  /** A row that lands apart from a batch, and may be read again. */
+  remember(row: readonly Value[]): void;
   /** Called when the transaction went back: what is in memory has to be read again. */
   reload(): void;
   /**
@@ -50,6 +54,9 @@ export function createOverlap(
   const own = 'connector = ? AND stream = ? AND part';
   const remember = db.prepare(
     'INSERT INTO _millrace_overlap (connector, stream, part, hash, n) VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1',
+  );
+  const find = db.prepare(
+    `SELECT 1 FROM _millrace_overlap WHERE ${own} IN (${earlier}, ${part}) AND hash = ? AND n > 0`,
   );
   const takeOne = db.prepare(
     `UPDATE _millrace_overlap SET n = n - 1 WHERE ${own} = ${earlier} AND hash = ? AND n > 0`,
@@ -114,6 +121,8 @@ export function createOverlap(
       const kept = batch.values.filter((_, at) => known[Math.floor(at / width)] !== true);
       return { values: kept, rows: kept.length / width };
     },
+    remembers: (row) => find.get(connector, stream, hash(row)) !== undefined,
+    remember: (row) => void remember.run(connector, stream, part, hash(row)),
     reload,
     finish() {
       if (!building) return;

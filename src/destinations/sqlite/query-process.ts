@@ -13,6 +13,7 @@ export type QueryRequest =
       readonly caps: QueryCaps;
     }
   | { readonly id: number; readonly do: 'drop'; readonly file: string; readonly connector: string }
+  | { readonly id: number; readonly do: 'prepare'; readonly file: string }
   | { readonly id: number; readonly do: 'check'; readonly file: string };
 
 export type QueryOutcome =

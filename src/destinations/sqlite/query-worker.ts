@@ -10,6 +10,7 @@ import {
   busyMs,
   closeWriting,
   codeOf,
+  type Database,
   guarded,
   isAboutOneRow,
   openForReading,
@@ -18,6 +19,7 @@ import {
   transaction,
 } from './driver.ts';
 import { quote } from './layout.ts';
+import { prepareWarehouse } from './meta.ts';
 import type { QueryAnswer, QueryOutcome, QueryRequest } from './query-process.ts';
 import { shapeRows } from './query-rows.ts';
 import { isReadQuery } from './read-query.ts';
@@ -43,6 +45,9 @@ function answer(request: QueryRequest): QueryAnswer {
         return { id: request.id, result: query(request) };
       case 'drop':
         drop(request);
+        return { id: request.id, result: null };
+      case 'prepare':
+        closeWriting(prepared(request.file));
         return { id: request.id, result: null };
       case 'check':
         return { id: request.id, result: check(request.file) };
@@ -116,8 +121,20 @@ function names(db: BetterSqlite.Database): readonly string[] {
   return [...tables, ...columns];
 }
 
-function drop({ file, connector }: Extract<QueryRequest, { do: 'drop' }>): void {
+/** A handle on the file, its tables those of this program. */
+function prepared(file: string): Database {
   const db = openForWriting(file);
+  try {
+    guarded(file, () => prepareWarehouse(db, file));
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+function drop({ file, connector }: Extract<QueryRequest, { do: 'drop' }>): void {
+  const db = prepared(file);
   try {
     transaction(db, () => {
       const rows = db
@@ -131,7 +148,7 @@ function drop({ file, connector }: Extract<QueryRequest, { do: 'drop' }>): void 
         db.prepare(`DELETE FROM _millrace_${table} WHERE connector = ?`).run(connector);
       // The epochs stay: a run that still thinks it holds the connector must not write again.
       db.prepare(
-        'UPDATE _millrace_cursors SET landed = 0, cursor = NULL, row_count = 0, last_synced_at = NULL, epoch = epoch + 1, build_run = NULL WHERE connector = ?',
+        'UPDATE _millrace_cursors SET landed = 0, cursor = NULL, row_count = 0, last_synced_at = NULL, epoch = epoch + 1, build_run = NULL, rejects_unkept = 0, build_unkept = 0 WHERE connector = ?',
       ).run(connector);
     });
   } finally {

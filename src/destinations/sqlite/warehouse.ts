@@ -4,8 +4,9 @@ import { suggestion } from '../../core/nearest.ts';
 import type { Warehouse } from '../warehouse.ts';
 import { readStates, readTables } from './catalogue.ts';
 import { type Database, guarded, openForReading } from './driver.ts';
-import { versionOf } from './meta.ts';
+import { isCurrent, versionOf } from './meta.ts';
 import { createQueryProcesses, type QueryOutcome } from './query-process.ts';
+import { countRejects, readRejects } from './reject-list.ts';
 
 /** Long work on the file, dropping a connector's tables or checking it, may take this long. */
 const maintenanceMs = 30 * 60_000;
@@ -23,9 +24,18 @@ export function openSqliteWarehouse(file: string): Warehouse {
       return work(handle);
     });
 
+  /** The same for what only newer files have: an older one is brought up to date first. */
+  const readCurrent = async <T>(empty: T, work: (db: Database) => T): Promise<T> => {
+    if (read(false, (db) => !isCurrent(db, file)))
+      await processes.ask({ do: 'prepare', file }, maintenanceMs);
+    return read(empty, work);
+  };
+
   return {
     tables: (filter) => read([], (db) => readTables(db, filter)),
     states: (connector) => read([], (db) => readStates(db, connector)),
+    rejects: (filter, page) => readCurrent({ items: [] }, (db) => readRejects(db, filter, page)),
+    rejectCounts: (connector) => readCurrent([], (db) => countRejects(db, connector)),
     async query(sql, caps, signal) {
       const begun = performance.now();
       const outcome = (await processes.ask(

@@ -1,18 +1,18 @@
 import { MillraceError } from '../../core/errors.ts';
-import type { Batch, Counts, Reject } from '../../core/model.ts';
+import type { Batch, Counts } from '../../core/model.ts';
 import type { Column } from '../../core/types.ts';
 import type { Committed, Writer, WriterRequest } from '../destination.ts';
 import { createDeletions } from './deletions.ts';
 import { type Database, guarded, transaction } from './driver.ts';
+import { createFence } from './fence.ts';
 import { createInserter } from './insert.ts';
 import { buildName, type Layout } from './layout.ts';
-import { assertFree, columnsOf, keyOf, lost, type Opened, openStream } from './open-stream.ts';
+import { assertFree, columnsOf, keyOf, type Opened, openStream } from './open-stream.ts';
 import { createOverlap, type Overlap } from './overlap.ts';
+import { createRejects } from './rejects.ts';
 import { swapIn } from './swap.ts';
 import { growTable } from './table.ts';
 
-/** Rejects kept for a stream; beyond that the oldest make room, and the counts go on. */
-const rejectsKept = 10_000;
 /** Runs of a stream whose counts are kept; ids of runs sort by time. */
 const loadsKept = 1_000;
 /** A table this small may shrink as it likes: a guard there would only be in the way. */
@@ -27,7 +27,7 @@ export interface WriterParts {
 /** Opens a stream for writing; see `Destination.writer`. */
 export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const { db, file, now } = parts;
-  const { connector, stream, runId, epoch } = request;
+  const { connector, stream, runId } = request;
   const owner = { connector, stream: stream.name };
   // In one transaction: a writer that is overtaken between the two would take apart what the newer one remembers.
   const open = (): { readonly opened: Opened; readonly overlap: Overlap | null } => {
@@ -46,26 +46,29 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const inserterFor = (of: Layout, columns: readonly Column[]) =>
     createInserter(db, { table: target, layout: of, columns: columns.map((column) => column.name), runId });
   const columns = columnsOf(request, layout);
+  let columnsNow = columns;
   let inserter = guarded(file, () => inserterFor(layout, columns));
   const statements = prepare(db, building);
   const deletions = createDeletions(db, { layout, runId });
+  const kept = guarded(file, () =>
+    createRejects(db, { ...owner, runId, key: keyOf(request), building, now }),
+  );
+  const fence = createFence(parts, request);
   const changes = [...opened.changes];
   let { cursor, rows, rejectsOfBuild, hasRejects } = opened;
 
   /** One transaction that only the holder of the newest epoch may make. */
-  const fenced = <T>(work: () => T): T =>
-    guarded(file, () => {
-      try {
-        return transaction(db, () => {
-          const found = statements.epoch.get(connector, stream.name) as { epoch: number } | undefined;
-          if (found?.epoch !== epoch) throw lost(connector, stream.name);
-          return work();
-        });
-      } catch (error) {
+  const fenced = <T>(work: () => T): T => {
+    try {
+      return fence(work);
+    } catch (error) {
+      guarded(file, () => {
         overlap?.reload();
-        throw error;
-      }
-    });
+        kept.reload();
+      });
+      throw error;
+    }
+  };
 
   const count = (counts: Omit<Counts, 'rejects'> & { readonly rejects: number }): void => {
     const at = now().toISOString();
@@ -81,13 +84,6 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       at,
       at,
     );
-  };
-
-  const keepRejects = (rejects: readonly Reject[]): void => {
-    const at = now().toISOString();
-    for (const reject of rejects)
-      statements.reject.run(connector, stream.name, runId, reject.row, reject.reason, at, building ? 1 : 0);
-    statements.trimRejects.run(connector, stream.name, connector, stream.name, rejectsKept);
   };
 
   /** The table under the batch's columns, and how rows get into it. Takes force only when its transaction holds. */
@@ -107,26 +103,36 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       const fresh = overlap === null ? batch : overlap.filter(batch);
       const { added, changed, rejects: refused } = grown.inserter.insert(fresh.values, fresh.rows);
       const given = batch.rejects ?? [];
-      const rejects = given.length === 0 ? refused : [...given, ...refused];
-      if (rejects.length > 0) keepRejects(rejects);
+      const rejects = given.length + refused.length;
+      const { unkept } = kept.commit({
+        ...fresh,
+        columns: batch.columns ?? columnsNow,
+        given,
+        refused,
+      });
       count({
         rows_read: batch.rows + given.length,
         rows_written: added + changed,
         rows_deleted: 0,
-        rejects: rejects.length,
+        rejects,
         bytes_read: batch.bytes,
       });
-      statements.position.run(batch.cursor, added, rejects.length, connector, stream.name);
-      return { added, changed, rejects: rejects.length, grown };
+      statements.position.run(batch.cursor, added, rejects, connector, stream.name);
+      return { added, changed, rejects, unkept, grown };
     });
     ({ layout, inserter } = done.grown);
+    columnsNow = batch.columns ?? columnsNow;
     changes.push(...done.grown.changes);
     cursor = batch.cursor;
     rows += done.added;
     rejectsOfBuild += done.rejects;
     hasRejects ||= done.rejects > 0;
-    const grown = done.grown.changes.length === 0 ? {} : { changes: done.grown.changes };
-    return { written: done.added + done.changed, rejects: done.rejects, ...grown };
+    return {
+      written: done.added + done.changed,
+      rejects: done.rejects,
+      ...(done.unkept === 0 ? {} : { unkept: done.unkept }),
+      ...(done.grown.changes.length === 0 ? {} : { changes: done.grown.changes }),
+    };
   };
 
   const finish = (check: {
@@ -172,10 +178,14 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
     replacesOtherDefinition: opened.otherDefinition,
     commit: async (batch) => commit(batch),
     liveRows: async () => guarded(file, () => rows - (building ? 0 : deletions.marked())),
-    seenKeys: async (keys, rowCount) => guarded(file, () => deletions.see(keys, rowCount)),
+    async seenKeys(keys, rowCount) {
+      guarded(file, () => deletions.see(keys, rowCount));
+      kept.see(keys, rowCount);
+    },
     async markDeleted(ceiling) {
       return fenced(() => {
         const marked = deletions.mark({ ceiling, at: now().toISOString(), connector, stream: stream.name });
+        kept.forgetUnseen();
         count({ rows_read: 0, rows_written: 0, rows_deleted: marked, rejects: 0, bytes_read: 0 });
         return marked;
       });
@@ -190,7 +200,6 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
 function prepare(db: Database, building: boolean) {
   const own = 'WHERE connector = ? AND stream = ?';
   return {
-    epoch: db.prepare(`SELECT epoch FROM _millrace_cursors ${own}`),
     position: building
       ? db.prepare(
           `UPDATE _millrace_cursors SET build_cursor = ?, build_rows = build_rows + ?, build_rejects = build_rejects + ? ${own}`,
@@ -202,21 +211,16 @@ function prepare(db: Database, building: boolean) {
     synced: db.prepare(`UPDATE _millrace_cursors SET last_synced_at = ? ${own}`),
     swapped: db.prepare(
       `UPDATE _millrace_cursors SET cursor = build_cursor, row_count = build_rows, landed = 1, primary_key = ?, definition = ?, mode = ?, last_synced_at = ?,
-       build_run = NULL, build_layout = NULL, build_cursor = NULL, build_rows = 0, build_rejects = 0 ${own}`,
+       build_run = NULL, build_layout = NULL, build_cursor = NULL, build_rows = 0, build_rejects = 0,
+       rejects_unkept = build_unkept, build_unkept = 0 ${own}`,
     ),
     load: db.prepare(
       `INSERT INTO _millrace_loads (run_id, connector, stream, rows_read, rows_written, rows_deleted, rejects, bytes_read, first_at, last_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET rows_read = rows_read + excluded.rows_read, rows_written = rows_written + excluded.rows_written,
          rows_deleted = rows_deleted + excluded.rows_deleted, rejects = rejects + excluded.rejects, bytes_read = bytes_read + excluded.bytes_read, last_at = excluded.last_at`,
     ),
-    reject: db.prepare(
-      'INSERT INTO _millrace_rejects (connector, stream, run_id, row, reason, rejected_at, of_build) VALUES (?, ?, ?, ?, ?, ?, ?)',
-    ),
     trimLoads: db.prepare(
       `DELETE FROM _millrace_loads ${own} AND run_id <= (SELECT run_id FROM _millrace_loads ${own} ORDER BY run_id DESC LIMIT 1 OFFSET ?)`,
-    ),
-    trimRejects: db.prepare(
-      `DELETE FROM _millrace_rejects ${own} AND id <= (SELECT id FROM _millrace_rejects ${own} ORDER BY id DESC LIMIT 1 OFFSET ?)`,
     ),
   };
 }

@@ -13,7 +13,7 @@ import { fixed, isSingle, type Listed, live, type ResourceKind } from './resourc
 
 /** How many a page of the list holds: with ten thousand connectors a client would rather not have all at once. */
 const pageSize = 200;
-const annotations: Resource['annotations'] = { audience: ['assistant'] };
+const annotations: NonNullable<Resource['annotations']> = { audience: ['assistant'] };
 
 /** Serves what Millrace knows as resources (contract §5). */
 export function serveResources(server: McpServer, services: Services): void {
@@ -34,7 +34,7 @@ export function serveResources(server: McpServer, services: Services): void {
 }
 
 function templateOf({ uri, name, title, description, mimeType }: ResourceKind): ResourceTemplateType {
-  return { uriTemplate: uri, name, title, description, mimeType, ...(annotations && { annotations }) };
+  return { uriTemplate: uri, name, title, description, mimeType, annotations };
 }
 
 async function listed(services: Services): Promise<readonly Resource[]> {
@@ -50,7 +50,7 @@ async function listed(services: Services): Promise<readonly Resource[]> {
 function resourceOf({ description, mimeType }: ResourceKind, listed: Listed): Resource {
   const { uri, name, title, size } = listed;
   const measured = size === undefined ? {} : { size };
-  return { uri, name, title, description, mimeType, ...measured, ...(annotations && { annotations }) };
+  return { uri, name, title, description, mimeType, ...measured, annotations };
 }
 
 /** The cursor is the address after which the page begins, so that what comes and goes meanwhile moves nothing. */

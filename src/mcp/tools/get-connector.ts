@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Run, StreamState } from '../../core/model.ts';
-import { brief, connectorArgument, connectorView, runSummary } from '../shapes.ts';
+import { breakerView, brief, connectorArgument, connectorView, nextActions, runSummary } from '../shapes.ts';
 import { defineTool } from '../tool.ts';
 
 export const getConnector = defineTool({
@@ -25,6 +25,9 @@ export const getConnector = defineTool({
       .meta(brief)
       .optional(),
     health: z.string(),
+    health_reasons: z.array(z.string()).optional(),
+    next_actions: nextActions.optional(),
+    breaker: breakerView.optional(),
     recent_runs: z.array(runSummary),
   }),
   effects: { mutates: false },

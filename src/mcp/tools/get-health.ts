@@ -6,7 +6,7 @@ export const getHealth = defineTool({
   name: 'get_health',
   title: 'Get health',
   description:
-    'Says whether everything works: each connector with the reason when it does not, runs by status, scheduler and disk space. Answers at once, also during a sync.',
+    'Says whether everything works, and if not why and what to do: connectors, scheduler, runs, disk. Answers at once.',
   input: z.strictObject({}),
   output: z.object({
     status: z.enum(['healthy', 'degraded', 'failing']),
@@ -27,6 +27,7 @@ export const getHealth = defineTool({
         store_bytes: z.number(),
         warehouse_bytes: z.number(),
         free_bytes: z.number(),
+        disk_bytes: z.number(),
       })
       .meta(brief),
     next_actions: nextActions,

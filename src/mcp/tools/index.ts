@@ -8,10 +8,12 @@ import { getHealth } from './get-health.ts';
 import { getRun } from './get-run.ts';
 import { listConnectorTypes } from './list-connector-types.ts';
 import { listConnectors } from './list-connectors.ts';
+import { listRejects } from './list-rejects.ts';
 import { listRuns } from './list-runs.ts';
 import { previewStream } from './preview-stream.ts';
 import { queryData } from './query-data.ts';
 import { registerConnector } from './register-connector.ts';
+import { replayRejects } from './replay-rejects.ts';
 import { rotateSecret } from './rotate-secret.ts';
 import { syncConnector } from './sync-connector.ts';
 import { testConnector } from './test-connector.ts';
@@ -33,6 +35,8 @@ export const tools: readonly Tool[] = [
   getRun,
   listRuns,
   cancelRun,
+  listRejects,
+  replayRejects,
   describeData,
   queryData,
   getHealth,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { fittingPage, pageMarks } from '../page.ts';
-import { brief, cursorArgument, limitArgument, pageFields } from '../shapes.ts';
+import { breakerView, brief, cursorArgument, limitArgument, pageFields } from '../shapes.ts';
 import { defineTool, given } from '../tool.ts';
 
 const preset = 50;
@@ -23,6 +23,7 @@ export const listConnectors = defineTool({
         type: z.string(),
         enabled: z.boolean(),
         health: z.enum(['healthy', 'degraded', 'failing', 'unknown']),
+        breaker: breakerView.optional(),
         last_run: z.object({ run_id: z.string(), status: z.string() }).meta(brief).optional(),
         next_run_at: z.string().optional(),
         streams: z.array(z.string()),

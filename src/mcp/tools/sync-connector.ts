@@ -8,7 +8,7 @@ export const syncConnector = defineTool({
   name: 'sync_connector',
   title: 'Sync connector',
   description:
-    'Starts a run that brings new and changed rows here, and waits a while for its end. The run goes on when the wait is over or the call is cancelled: follow it with get_run, stop it with cancel_run. One run per connector at a time. Afterwards: describe_data, query_data.',
+    'Starts a run that brings new and changed rows here, and waits a while. It goes on when the wait or the call ends: follow it with get_run, stop it with cancel_run. One run per connector at a time; one that waits to try again starts now. Afterwards: describe_data, query_data.',
   input: z.strictObject({
     connector: connectorArgument,
     streams: z.array(z.string().max(63)).min(1).max(1_000).optional().describe('Only these, e.g. ["orders"]'),

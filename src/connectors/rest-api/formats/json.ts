@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { parseExact } from './exact.ts';
+import { parseExact } from '../../../core/exact-json.ts';
 import { brokeOff, shownStart, unreadable } from './failures.ts';
 import type { Group, PageParser } from './page.ts';
-import { RecordScanner } from './scan.ts';
+import { RecordScanner, type Records } from './scan.ts';
 import { decodeUtf8 } from './text.ts';
 
 /**
@@ -15,10 +15,10 @@ export function jsonPage(path: readonly string[]): PageParser {
   const hash = createHash('sha1');
   let envelope: unknown;
 
-  const parse = (bytes: Buffer): Group => {
+  const parse = ({ bytes, doubtful }: Records): Group => {
     hash.update(bytes);
     try {
-      return { records: parseExact(`[${decodeUtf8(bytes)}]`) as unknown[], bytes: bytes.length };
+      return { records: parseExact(`[${decodeUtf8(bytes)}]`, doubtful) as unknown[], bytes: bytes.length };
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
       throw unreadable(`it is no JSON at "${shownStart(bytes)}"`, error);
@@ -31,7 +31,7 @@ export function jsonPage(path: readonly string[]): PageParser {
       let any = false;
       for await (const chunk of body) {
         any ||= chunk.length > 0;
-        for (const bytes of scanner.push(chunk)) yield parse(bytes);
+        for (const records of scanner.push(chunk)) yield parse(records);
       }
       if (!any) throw unreadable('it is empty');
       if (!scanner.complete) throw brokeOff('in the middle of its JSON');

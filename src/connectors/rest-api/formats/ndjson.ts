@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
+import { parseExact } from '../../../core/exact-json.ts';
 import type { Reject } from '../../../core/model.ts';
 import type { Expression } from '../jmespath.ts';
-import { parseExact } from './exact.ts';
 import { brokeOff, shownStart, tooLarge, unreadable } from './failures.ts';
 import { type Group, groupBytes, type PageParser, recordBytesMax } from './page.ts';
 import { decodeUtf8 } from './text.ts';

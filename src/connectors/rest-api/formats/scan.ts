@@ -1,3 +1,4 @@
+import { doubtfulLength } from '../../../core/exact-json.ts';
 import { tooLarge, unreadable } from './failures.ts';
 import { envelopeBytesMax, groupBytes, recordBytesMax } from './page.ts';
 
@@ -9,13 +10,27 @@ const openObject = 0x7b;
 const openArray = 0x5b;
 const closeArray = 0x5d;
 const closeObject = 0x7d;
+const digit9 = 0x39;
 
-/** What a byte means outside of strings, so that the hot loop asks once: 1 quote, 2 opens, 3 closes, 4 comma. */
+/**
+ * What a byte means outside of strings, so that the hot loop asks once: 1 quote, 2 opens, 3 closes, 4 comma, 5 only ends
+ * a number, 6 may be an exponent.
+ */
 const meaning = new Uint8Array(256);
 meaning[quote] = 1;
 meaning[openObject] = meaning[openArray] = 2;
 meaning[closeObject] = meaning[closeArray] = 3;
 meaning[comma] = 4;
+for (const byte of [colon, 0x20, 0x0a, 0x0d, 0x09]) meaning[byte] = 5;
+meaning[0x65] = meaning[0x45] = 6;
+
+/** Some whole records. */
+export interface Records {
+  /** The inside of a JSON array. */
+  readonly bytes: Buffer;
+  /** Whether they may hold a number that a double would change: looking for it here costs a third of doing so in the text. */
+  readonly doubtful: boolean;
+}
 
 /**
  * Finds the records of a JSON page at a plain path while its bytes come. It only looks for where things begin and end:
@@ -47,14 +62,17 @@ export class RecordScanner {
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #afterComma = false;
-  #out: Buffer[] = [];
+  /** Bytes of a number, or a word, that the last chunk ended with. */
+  #token = 0;
+  #doubtful = false;
+  #out: Records[] = [];
 
   constructor(path: readonly string[]) {
     this.#path = path;
   }
 
-  /** Takes more of the page. Returns groups of whole records, each the inside of a JSON array. */
-  push(chunk: Buffer): readonly Buffer[] {
+  /** Takes more of the page. Returns groups of whole records. */
+  push(chunk: Buffer): readonly Records[] {
     let at = 0;
     while (at < chunk.length)
       at = this.#state === 'outside' ? this.#outside(chunk, at) : this.#inside(chunk, at);
@@ -161,6 +179,7 @@ export class RecordScanner {
   #enter(chunk: Buffer, from: number, at: number): number {
     this.found = true;
     this.#depth = 0;
+    this.#token = 0;
     this.#afterComma = false;
     if (chunk[at] === openArray) {
       this.#state = 'list';
@@ -174,24 +193,38 @@ export class RecordScanner {
   }
 
   #inside(chunk: Buffer, from: number): number {
+    const { length } = chunk;
     let start = from;
     let depth = this.#depth;
     let inString = this.#inString;
+    let token = from - this.#token;
     const one = this.#state === 'one';
-    for (let at = from; at < chunk.length; at++) {
+    for (let at = from; at < length; at++) {
       if (inString) {
         if (this.#escaped) {
           this.#escaped = false;
           continue;
         }
         // The tightest loop of all: most bytes of most pages stand in strings.
-        while (at < chunk.length && chunk[at] !== quote && chunk[at] !== backslash) at++;
-        if (at === chunk.length) break;
+        while (at < length && chunk[at] !== quote && chunk[at] !== backslash) at++;
+        if (at === length) break;
         if (chunk[at] === backslash) this.#escaped = true;
-        else inString = false;
+        else {
+          inString = false;
+          token = at + 1;
+        }
         continue;
       }
-      switch (meaning[chunk[at] ?? 0]) {
+      const means = meaning[chunk[at] ?? 0] ?? 0;
+      if (means === 0) continue;
+      if (means === 6) {
+        // The words `true` and `false` have one too.
+        if (at === from || (chunk[at - 1] ?? 0) <= digit9) this.#doubtful = true;
+        continue;
+      }
+      if (at - token >= doubtfulLength) this.#doubtful = true;
+      token = at + 1;
+      switch (means) {
         case 1:
           inString = true;
           break;
@@ -214,8 +247,9 @@ export class RecordScanner {
     }
     this.#depth = depth;
     this.#inString = inString;
+    this.#token = inString ? 0 : length - token;
     this.#hold(chunk.subarray(start));
-    return chunk.length;
+    return length;
   }
 
   /** The records end; what follows belongs to the envelope again. */
@@ -254,7 +288,8 @@ export class RecordScanner {
     if (blank && (more || this.#afterComma))
       throw unreadable('it is no JSON: a record is missing beside a comma');
     this.#afterComma = more;
-    if (!blank) this.#out.push(bytes);
+    if (!blank) this.#out.push({ bytes, doubtful: this.#doubtful });
+    this.#doubtful = false;
   }
 
   #keep(bytes: Buffer): void {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { parseExact } from './exact.ts';
+import { parseExact } from '../../../core/exact-json.ts';
 import { brokeOff, shownStart, tooLarge, unreadable } from './failures.ts';
 import { groupBytes, type PageParser, wholePageBytesMax } from './page.ts';
 import { decodeUtf8 } from './text.ts';

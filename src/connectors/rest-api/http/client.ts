@@ -74,6 +74,8 @@ export interface ClientSettings {
   /** PEM text of authorities trusted besides the system's. */
   readonly ca?: string | undefined;
   readonly retries?: Partial<Retries> | undefined;
+  /** Nobody waits for an answer after this moment of `performance.now()`. Absent: however long it takes. */
+  readonly answerBy?: number | undefined;
 }
 
 export interface Retries {

@@ -38,6 +38,7 @@ export function createClient(settings: ClientSettings, host: HostServices, resol
     cleaner,
     turn: host.turn,
     rateLimit: settings.rateLimit,
+    patienceMs: () => (settings.answerBy ?? Number.POSITIVE_INFINITY) - performance.now(),
     limits: {
       silenceMs: settings.timeoutMs,
       bodyMs: settings.timeoutMs * BODY_TIMES,

@@ -149,7 +149,7 @@ async function refused(
   const { status, headers } = answer;
   const rateLimited = isRateLimited(status, headers);
   const askedMs = rateLimited || status === 503 ? waitOf(headers) : null;
-  const outOfPatience = askedMs !== null && patience.leftMs <= 0;
+  const outOfPatience = askedMs !== null && (patience.leftMs <= 0 || askedMs > road.patienceMs());
   const pauseMs = Math.min(askedMs ?? 0, patience.leftMs);
   if (askedMs !== null && askedMs > patience.leftMs) {
     road.notice(

@@ -22,6 +22,8 @@ export interface Road {
   readonly rules: AddressRules;
   readonly turn: HostServices['turn'];
   readonly rateLimit: TurnLimits;
+  /** How long somebody still waits for an answer. */
+  readonly patienceMs: () => number;
   readonly limits: ExchangeLimits;
   readonly cleaner: Cleaner;
   readonly notice: (sentence: string) => void;
@@ -79,7 +81,8 @@ async function go(
   if (body === undefined) delete sent['content-type'];
   const target = new URL(url);
   for (const [name, value] of Object.entries(query)) target.searchParams.set(name, value);
-  const release = await road.turn(url.host, road.rateLimit, signal);
+  const limits = { ...road.rateLimit, withinMs: road.patienceMs() };
+  const release = await road.turn(url.host, limits, signal);
   try {
     const place = road.cleaner.place(method, url);
     const exact = { url: target, method, headers: sent, body, place };

@@ -16,7 +16,9 @@ export interface Refusal {
 /** A status of 400 and above as an error. Pure. */
 export function refusalOf(refusal: Refusal): MillraceError {
   const { status, place, said, atHome } = refusal;
-  const { code, hint } = entryFor(refusal);
+  const entry = entryFor(refusal);
+  const { code } = entry;
+  const hint = `${askedToWait(refusal)}${entry.hint}`;
   const quoted = said === '' ? '' : `: ${said}`;
   const lost = 'Credentials go to the origin of base_url only, and this is another one: set base_url to it.';
   return new MillraceError(code, `${place} was answered with status ${status}${quoted}`, {
@@ -29,12 +31,15 @@ interface Entry {
   readonly hint: string;
 }
 
-function entryFor({ status, rateLimited, retryAfterMs }: Refusal): Entry {
+function askedToWait({ retryAfterMs }: Refusal): string {
+  return retryAfterMs === null ? '' : `The API asks to wait ${Math.ceil(retryAfterMs / 1000)} s. `;
+}
+
+function entryFor({ status, rateLimited }: Refusal): Entry {
   if (rateLimited) {
-    const asked = retryAfterMs === null ? '' : ` It asks to wait ${Math.ceil(retryAfterMs / 1000)} s.`;
     return {
       code: 'rate_limited',
-      hint: `The API asks for fewer requests.${asked} Set rate_limit.requests_per_second of the connector to what its documentation grants.`,
+      hint: `The API asks for fewer requests. Set rate_limit.requests_per_second of the connector to what its documentation grants.`,
     };
   }
   return BY_STATUS[status] ?? (status >= 500 ? FAULT : MISTAKE);

@@ -1,6 +1,6 @@
-/** An OpenAPI 3 document as plain JSON: read leniently, because most of them are not quite valid. */
+/** An OpenAPI 3 document as plain data: read leniently, because most of them are not quite valid. */
 
-import { MillraceError } from '../../../core/errors.ts';
+import { parseDocument, unusable } from './text.ts';
 
 type Node = Readonly<Record<string, unknown>>;
 
@@ -42,16 +42,18 @@ export interface ApiDocument {
 
 const operationsMax = 5_000;
 const referencesMax = 20;
+/** A schema is composed of so many at most. */
+const partsMax = 1_000;
 
-/** Takes a document's text apart. Throws `response_invalid` for what is not OpenAPI 3 in JSON, and says what it is. */
+/** Takes a document's text apart. Throws `response_invalid` for what is not OpenAPI 3, and says what it is. */
 export function readDocument(text: string): ApiDocument {
-  const root = parse(text);
+  const root = objectOf(parseDocument(text));
   const version = textOf(root['openapi']);
   if (version === null || !version.startsWith('3.'))
-    throw unreadable(
+    throw unusable(
       root['swagger'] === undefined
         ? 'it has no "openapi": "3.…" at its top'
-        : `it is Swagger ${String(root['swagger']).slice(0, 10)}, which came before OpenAPI 3`,
+        : `it is Swagger ${swaggerVersion(root['swagger'])}, which came before OpenAPI 3; converters such as swagger2openapi make one of the other`,
     );
   const operations: Operation[] = [];
   for (const [path, item] of Object.entries(objectOf(root['paths']))) {
@@ -62,23 +64,9 @@ export function readDocument(text: string): ApiDocument {
   return { serverPath: serverPathOf(root), operations };
 }
 
-function parse(text: string): Node {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw unreadable(
-      /^\s*(openapi|swagger)\s*:/m.test(text.slice(0, 2_000)) ? 'it is YAML' : 'it is no JSON',
-    );
-  }
-  return objectOf(value);
-}
-
-function unreadable(what: string): MillraceError {
-  return new MillraceError('response_invalid', `The OpenAPI document cannot be used: ${what}.`, {
-    hint: 'Name one in JSON in "openapi" of the connector\'s config (many APIs serve /openapi.json beside the YAML), or declare streams by path and look at them with preview_stream.',
-    who: 'assistant',
-  });
+/** Without quotes, `2.0` is a number in YAML. */
+function swaggerVersion(said: unknown): string {
+  return said === 2 ? '2.0' : String(said).slice(0, 10);
 }
 
 function operationOf(root: Node, path: string, item: Node): Operation | null {
@@ -111,7 +99,7 @@ function parameterOf(root: Node, given: unknown): Parameter[] {
 }
 
 function schemaOf(root: Node, given: unknown): Schema {
-  const parts = partsOf(root, given, 0);
+  const parts = partsOf(root, given);
   const first = <T>(read: (part: Node) => T | null): T | null =>
     parts.map(read).find((value) => value !== null) ?? null;
   const types = parts.flatMap((part) => [part['type']].flat()).filter((type) => typeof type === 'string');
@@ -134,16 +122,20 @@ function schemaOf(root: Node, given: unknown): Schema {
   };
 }
 
-/** The schema and what it is composed of: everything of `allOf`, the first that is not null of `oneOf` and `anyOf`. */
-function partsOf(root: Node, given: unknown, depth: number): readonly Node[] {
+/**
+ * The schema and what it is composed of: everything of `allOf`, the first that is not null of `oneOf` and `anyOf`. Each
+ * once: what is composed of itself, or of ten times the same and that of ten times another, would never end.
+ */
+function partsOf(root: Node, given: unknown, seen = new Set<Node>()): readonly Node[] {
   const node = followed(root, given);
-  if (depth > referencesMax) return [node];
+  if (seen.has(node)) return [];
+  seen.add(node);
+  if (seen.size > partsMax) return [node];
   const choice = [...listOf(node['oneOf']), ...listOf(node['anyOf'])]
     .map((one) => followed(root, one))
     .find((one) => one['type'] !== 'null');
-  return [node, ...listOf(node['allOf']), ...(choice === undefined ? [] : [choice])].flatMap((part, index) =>
-    index === 0 ? [node] : partsOf(root, part, depth + 1),
-  );
+  const composed = [...listOf(node['allOf']), ...(choice === undefined ? [] : [choice])];
+  return [node, ...composed.flatMap((part) => partsOf(root, part, seen))];
 }
 
 /** The node, or what its `$ref` names in the same document. Other documents are not fetched. */

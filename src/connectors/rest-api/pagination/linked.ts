@@ -1,6 +1,6 @@
 import { MillraceError } from '../../../core/errors.ts';
+import { isRaw } from '../../../core/exact-json.ts';
 import type { PaginationConfig } from '../../../core/rest.ts';
-import { isRaw } from '../formats/exact.ts';
 import { expression, truthy } from '../jmespath.ts';
 import { type Brakes, repeated } from './brakes.ts';
 import { nextLink } from './link-header.ts';

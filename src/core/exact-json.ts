@@ -21,15 +21,21 @@ interface ExactJson {
 /** ECMAScript's "JSON.parse source text access", in Node since 21; TypeScript's library does not name it yet. */
 const json = JSON as unknown as ExactJson;
 
+/** What has fewer characters than this, and no exponent, a double holds as it is written. */
+export const doubtfulLength = 16;
+
 /**
  * Numbers that may not survive: sixteen characters of digits and point, or an exponent. A number stands behind one of
  * these characters or at the beginning; a string that looks like it only costs time.
  */
-const doubtful = /(?:^|[:,[\s])-?(?:[\d.]{16}|\d[\d.]*[eE])/;
+const mayRound = /(?:^|[:,[\s])-?(?:[\d.]{16}|\d[\d.]*[eE])/;
 
-/** The value of a JSON text; numbers that a double would change are `RawNumber`. Throws a SyntaxError. */
-export function parseExact(text: string): unknown {
-  return doubtful.test(text) ? json.parse(text, keepNumber) : JSON.parse(text);
+/**
+ * The value of a JSON text; numbers that a double would change are `RawNumber`. Throws a SyntaxError. `doubtful`: whether
+ * such a number may be in it, where somebody has looked already.
+ */
+export function parseExact(text: string, doubtful = mayRound.test(text)): unknown {
+  return doubtful ? json.parse(text, keepNumber) : JSON.parse(text);
 }
 
 /** True for a number that is kept as its text. */

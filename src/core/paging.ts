@@ -1,5 +1,5 @@
-import { MillraceError } from '../core/errors.ts';
-import type { Page, PageRequest } from '../core/model.ts';
+import { MillraceError } from './errors.ts';
+import type { Page, PageRequest } from './model.ts';
 
 /** The most rows one page can hold, whatever is asked for. */
 const PAGE_ROWS_MAX = 1_000;

@@ -1,0 +1,250 @@
+import { describe, expect, test } from 'vitest';
+import { type ErrorView, MillraceError } from '../../src/core/errors.ts';
+import { type ConnectorFacts, connectorHealth, staleAfterMs } from '../../src/core/health.ts';
+import { type InstallationFacts, installationFindings } from '../../src/core/health-whole.ts';
+
+const now = Date.parse('2026-11-02T08:00:00.000Z');
+const minutes = 60_000;
+const ago = (n: number): number => now - n * minutes;
+const iso = (n: number): string => new Date(ago(n)).toISOString();
+
+const error = (code: 'host_unreachable' | 'auth_failed'): ErrorView =>
+  new MillraceError(code, 'It did not let us in.', { hint: 'Do this.' }).toView();
+const ended = (status: 'succeeded' | 'partial' | 'failed', at: number, more = {}) => ({
+  ended: { run_id: 'r1', status, at, failedStreams: [], ...more },
+});
+const sound = ended('succeeded', ago(30));
+const down = error('host_unreachable');
+const check = (ok: boolean, at: number, more = {}) => ({ check: { at, ok, streamsOnly: false, ...more } });
+const active = (more = {}) => ({
+  active: { run_id: 'r2', status: 'queued' as const, attempt: 1, queuedAt: ago(1), ...more },
+});
+
+/** What is known, the word, what the reason says, and the calls in order. */
+const table: readonly (readonly [string, Partial<ConnectorFacts>, string, readonly string[], string])[] = [
+  ['nothing is known', {}, 'unknown', [], ''],
+  [
+    'it is switched off and failed',
+    { enabled: false, ...ended('failed', ago(1)) },
+    'unknown',
+    ['switched off'],
+    '',
+  ],
+  ['the last run succeeded', sound, 'healthy', [], ''],
+  ['a first run is under way', active({ status: 'running' }), 'unknown', [], ''],
+  ['a run is under way after a success', { ...sound, ...active() }, 'healthy', [], ''],
+  [
+    'the last run failed',
+    ended('failed', ago(5), { error: down }),
+    'failing',
+    ['the last run failed: host_unreachable: It did not let us in.'],
+    'test_connector sync_connector',
+  ],
+  [
+    'the last run failed and another is under way',
+    { ...ended('failed', ago(5), { error: down }), ...active() },
+    'failing',
+    ['the last run failed'],
+    'test_connector sync_connector',
+  ],
+  [
+    'it failed and the source answers again',
+    { ...ended('failed', ago(5), { error: down }), ...check(true, ago(1)) },
+    'failing',
+    [`the source passed a check at ${iso(1)}`],
+    'test_connector sync_connector',
+  ],
+  [
+    'a login was refused',
+    ended('failed', ago(5), { error: error('auth_failed') }),
+    'failing',
+    ['auth_failed'],
+    'update_connector test_connector sync_connector',
+  ],
+  [
+    'streams were left behind',
+    ended('partial', ago(5), { failedStreams: ['a', 'b'], error: down }),
+    'degraded',
+    ['left streams behind (a, b): host_unreachable'],
+    'test_connector sync_connector',
+  ],
+  [
+    'it waits to try again',
+    { ...sound, ...active({ attempt: 2, retryAt: now + 5_000, error: down }) },
+    'degraded',
+    ['attempt 1 of run r2 failed (host_unreachable', 'the next starts at 2026-11-02T08:00:05.000Z'],
+    'get_run',
+  ],
+  [
+    'the breaker is open',
+    { ...sound, breaker: { failures: 5, openUntil: now + 1, error: down } },
+    'failing',
+    ['no scheduled run starts until 2026-11-02T08:00:00.001Z', '5 runs failed in a row (host_unreachable)'],
+    'test_connector sync_connector',
+  ],
+  [
+    'the breaker is half open',
+    { ...sound, breaker: { failures: 5, openUntil: now, error: down } },
+    'degraded',
+    ['the next one is the probe'],
+    'test_connector sync_connector',
+  ],
+  ['it is closed, with failures', { ...sound, breaker: { failures: 2, error: down } }, 'healthy', [], ''],
+  [
+    'a check failed since',
+    { ...sound, ...check(false, ago(1), { error: down }) },
+    'failing',
+    [`did not pass the check of ${iso(1)}: host_unreachable`],
+    'test_connector sync_connector',
+  ],
+  ['a check failed before', { ...sound, ...check(false, ago(31), { error: down }) }, 'healthy', [], ''],
+  [
+    'a check of some streams failed',
+    { ...sound, ...check(false, ago(1), { streamsOnly: true, error: down }) },
+    'degraded',
+    ['did not pass the check'],
+    'test_connector sync_connector',
+  ],
+  [
+    'a check says what the run has said',
+    {
+      ...ended('partial', ago(5), { failedStreams: ['a'], error: down }),
+      ...check(false, ago(1), { error: down }),
+    },
+    'degraded',
+    ['left streams behind'],
+    'test_connector sync_connector',
+  ],
+  [
+    'its schedule promised newer data',
+    { ...sound, succeededAt: ago(30), promisedAt: now - staleAfterMs - 1 },
+    'degraded',
+    ['stale', `the last success was at ${iso(30)}`],
+    'sync_connector',
+  ],
+  [
+    'the promise is not long ago',
+    { ...sound, succeededAt: ago(30), promisedAt: now - staleAfterMs },
+    'healthy',
+    [],
+    '',
+  ],
+  [
+    'the run that was promised is under way',
+    { ...sound, promisedAt: ago(60), ...active({ status: 'running' }) },
+    'healthy',
+    [],
+    '',
+  ],
+  [
+    'nothing ever succeeded though it was promised',
+    { promisedAt: ago(60) },
+    'degraded',
+    ['no run has succeeded yet'],
+    'sync_connector',
+  ],
+  [
+    'a run waits for a place',
+    { ...sound, ...active({ queuedAt: ago(16) }) },
+    'degraded',
+    ['runs.concurrent'],
+    'list_runs',
+  ],
+  [
+    'rows stand aside',
+    {
+      ...sound,
+      rejects: [
+        { stream: 'orders', rows: 2 },
+        { stream: 'items', rows: 1 },
+      ],
+    },
+    'degraded',
+    ['3 rows were kept aside as rejects (orders: 2, items: 1)'],
+    'list_rejects',
+  ],
+  [
+    'the clocks are apart',
+    { ...sound, ...check(true, ago(1), { clockSkewMs: -61_000 }) },
+    'degraded',
+    ["61 s behind this machine's"],
+    'test_connector',
+  ],
+  [
+    'the clocks are hardly apart',
+    { ...sound, ...check(true, ago(1), { clockSkewMs: 60_000 }) },
+    'healthy',
+    [],
+    '',
+  ],
+];
+
+test.each(table)('a connector of which %s', (...[, known, health, said, calls]) => {
+  const facts: ConnectorFacts = { connector: 'shop', enabled: true, rejects: [], ...known };
+  const verdict = connectorHealth(facts, now);
+  expect(verdict.health).toBe(health);
+  const reasons = verdict.reasons.join('; ');
+  for (const words of said) expect(reasons).toContain(words);
+  if (said.length === 0) expect(reasons).toBe('');
+  expect(verdict.next_actions.map(({ tool }) => tool).join(' ')).toBe(calls);
+});
+
+test('the worst of several decides, and every reason is said', () => {
+  const facts: ConnectorFacts = {
+    connector: 'shop',
+    enabled: true,
+    ...ended('failed', ago(5), { error: down }),
+    rejects: [{ stream: 'orders', rows: 1 }],
+    breaker: { failures: 5, openUntil: now + 1, error: down },
+  };
+  const { health, reasons, error: first, next_actions } = connectorHealth(facts, now);
+  expect(health).toBe('failing');
+  expect(reasons).toHaveLength(3);
+  expect(first?.code).toBe('host_unreachable');
+  const calls = next_actions.map((action) => JSON.stringify([action.tool, action.arguments]));
+  expect(new Set(calls).size).toBe(calls.length);
+});
+
+describe('the installation', () => {
+  const MB = 2 ** 20;
+  const well: InstallationFacts = {
+    freeBytes: 50_000 * MB,
+    diskBytes: 100_000 * MB,
+    storeBytes: 10 * MB,
+    scheduled: 3,
+    scheduler: { enabled: true, detail: 'This process.' },
+    undelivered: { alerts: 0 },
+  };
+
+  test.each<readonly [string, Partial<InstallationFacts>, readonly string[], string]>([
+    ['all is well', {}, [], ''],
+    ['little space', { freeBytes: 511 * MB }, ['degraded'], 'only 511 MB are free'],
+    ['hardly any space', { freeBytes: 63 * MB }, ['failing'], 'runs fail or stand still'],
+    ['a small disk that is half empty', { freeBytes: 12 * MB, diskBytes: 24 * MB }, [], ''],
+    ['a small disk, nearly full', { freeBytes: 2 * MB, diskBytes: 24 * MB }, ['degraded'], '2 MB are free'],
+    ['a small disk, full', { freeBytes: 0, diskBytes: 24 * MB }, ['failing'], '0 MB are free'],
+    ['a store that grew', { storeBytes: 2049 * MB }, ['degraded'], 'runs.keepDays'],
+    [
+      'schedules and nobody',
+      { scheduler: { enabled: false, detail: 'It is off.' } },
+      ['degraded'],
+      '3 connectors have a schedule and nothing starts it: It is off.',
+    ],
+    [
+      'nobody, and no schedules',
+      { scheduled: 0, scheduler: { enabled: false, detail: 'It is off.' } },
+      [],
+      '',
+    ],
+    [
+      'alerts that nobody takes',
+      { undelivered: { alerts: 2, error: 'the receiver answered 500' } },
+      ['degraded'],
+      '2 alerts were not taken by alerts.webhook yet (the receiver answered 500)',
+    ],
+  ])('with %s', (_, known, health, said) => {
+    const findings = installationFindings({ ...well, ...known });
+    expect(findings.map((finding) => finding.health)).toEqual(health);
+    expect(findings.map(({ reason }) => reason).join()).toContain(said);
+  });
+});
