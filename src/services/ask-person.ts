@@ -1,6 +1,7 @@
 import { findConnectorType } from '../connectors/index.ts';
 import { MillraceError, type NextAction } from '../core/errors.ts';
 import type { Connector } from '../core/model.ts';
+import { MASK } from '../core/redact.ts';
 import { type AskedSecret, isAsking } from '../vault/asked.ts';
 import { stringsOf } from '../vault/config-strings.ts';
 import type { Typed } from '../vault/secret-tools.ts';
@@ -118,10 +119,11 @@ function hostOf(context: Context, connector: Connector): string {
   const hosts = boundTo.flatMap((path) =>
     shown.filter((one) => one.path === path).map(({ text }) => hostIn(text)),
   );
-  return [...new Set(hosts)].join(', ') || 'its host';
+  return [...new Set(hosts)].join(', ');
 }
 
 function hostIn(text: string): string {
+  if (text.startsWith(MASK)) return 'the address that is typed here';
   return /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#]*@)?([^/?#]+)/i.exec(text)?.[1] ?? text;
 }
 

@@ -185,6 +185,44 @@ test('what may have changed by the time a person types: nothing is kept, and the
   await isMissing('shop');
 });
 
+test('a whole connection string, the password in one, and rotating it', async () => {
+  await using database = await shop('s3cret/&@');
+  await using conversation = await WAYS.stdio('modern');
+  const { client } = conversation;
+  const { host, port, database: name, username } = database.config;
+  const address = (password: string): string =>
+    `postgresql://${username}:${password}@${host}:${port}/${name}`;
+  const asked = async (tool: string, args: object): Promise<Ask> =>
+    (await client.must<{ ask: Ask }>(tool, { ...args })).ask;
+
+  const whole = await asked('register_connector', {
+    name: 'whole',
+    type: 'postgresql',
+    config: { url: '${ask}' },
+  });
+  expect((await ask(whole.url)).body).toContain('url of whole (PostgreSQL, the address that is typed here)');
+  await type(whole.url, address(encodeURIComponent('s3cret/&@')));
+  expect(await client.must('test_connector', { connector: 'whole' })).toMatchObject({ ok: true });
+
+  const part = await asked('register_connector', {
+    name: 'part',
+    type: 'postgresql',
+    config: { url: address('${ask}') },
+  });
+  expect(part.fields).toEqual(['url.password']);
+  expect((await ask(part.url)).body).toContain(`url.password of part (PostgreSQL, ${host}:${port})`);
+  await type(part.url, 's3cret/&@');
+  expect(await client.must('test_connector', { connector: 'part' })).toMatchObject({ ok: true });
+
+  const rotation = await asked('rotate_secret', {
+    connector: 'part',
+    field: 'url',
+    value: address('${ask}'),
+  });
+  expect((await type(rotation.url, 's3cret/&@')).body).toContain('It works, and has taken the place');
+  expect(await client.must('test_connector', { connector: 'part' })).toMatchObject({ ok: true });
+});
+
 test('a config file that asks is refused with another way: nobody would get the link', async () => {
   const config = registration({ host: '127.0.0.1', database: 'x', username: 'x', password: '${ask}' });
   await using serve = await startServe({ config: { connectors: [config] } });
