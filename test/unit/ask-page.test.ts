@@ -62,6 +62,17 @@ test('a person types, and the question is gone; looking at the page any number o
   expect(it.typed).toHaveLength(1);
 });
 
+test('a form that was open in two places is answered once', async () => {
+  await using it = subject();
+  const url = await it.open();
+  const { headers, fields } = await openForm(url);
+  for (const secret0 of ['first', 'second']) {
+    const body = new URLSearchParams({ ...fields, secret0 }).toString();
+    expect((await ask(url, { method: 'POST', headers, body })).status).toBe(303);
+  }
+  expect(it.typed).toEqual([{ password: 'first' }]);
+});
+
 test('the answer to the form is no page: a browser keeps nothing to send again', async () => {
   await using it = subject();
   const url = await it.open();
@@ -112,6 +123,7 @@ describe('refused, and nothing is taken', () => {
     ['a Host that rebinds', () => undefined, { host: 'evil.example' }, 403],
     ['localhost, which is another name', () => undefined, { host: 'localhost' }, 403],
     ['more than 16 KB', (form) => form.set('secret0', 'x'.repeat(17 * 1024)), {}, 413],
+    ['far more', (form) => form.set('secret0', 'x'.repeat(5 * 1024 * 1024)), {}, 413],
   ])('%s', async (_what, change, headers, status) => {
     await using it = subject();
     const url = await it.open();
