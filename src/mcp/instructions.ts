@@ -8,7 +8,7 @@ export function instructions(readOnly: boolean): string {
     readOnly
       ? 'This server is read-only: it looks, tests and queries; nothing can be registered, changed or synced.'
       : 'Order of work: list_connector_types → register_connector → test_connector → discover_streams → preview_stream → update_connector (add_streams) → sync_connector → describe_data → query_data. Sync again whenever newer rows are wanted: only what changed is read.',
-    'Give secrets as references, ${env:NAME}, ${file:/path} or ${secret:NAME}, never in clear: what is typed into a conversation stays in it.',
+    'Give secrets as references, ${env:NAME}, ${file:/path} or ${secret:NAME}, never in clear: what is typed into a conversation stays in it. Or write ${ask}: the reply has `ask`, a link to a page where the person types the secret.',
     ...(readOnly
       ? []
       : [
