@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ErrorCode, NextAction } from '../../src/core/errors.ts';
 import type { LogLine, Run } from '../../src/core/model.ts';
-import type { BreakerView, ConnectorDetail } from '../../src/services/services.ts';
+import type { BreakerView, ConnectorDetail, HealthReport } from '../../src/services/services.ts';
 import type { ChaosProxy } from '../support/chaos-proxy.ts';
 import {
   type FailingSource,
