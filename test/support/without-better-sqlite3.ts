@@ -1,16 +1,18 @@
 import { registerHooks } from 'node:module';
 
 /**
- * Preloaded (`NODE_OPTIONS=--import=<this file>`): the program finds no better-sqlite3, as in a `.mcpb` bundle, while
- * tests that look at a file from outside still do. The query process, which has no environment, is told by its arguments.
+ * Preloaded (`NODE_OPTIONS=--import=<this file>`): the program finds no better-sqlite3, as in a `.mcpb` bundle, and
+ * tests look at its files by Node's own library too. The query process, which has no environment, is told by its
+ * arguments.
  */
 const QUERY_ARGUMENTS = "execArgv: ['--max-old-space-size=256'";
 
 registerHooks({
   resolve(specifier, context, nextResolve) {
-    if (specifier === 'better-sqlite3' && context.parentURL?.endsWith('/sqlite.ts'))
+    if (specifier !== 'better-sqlite3') return nextResolve(specifier, context);
+    if (context.parentURL?.endsWith('/src/sqlite.ts'))
       throw Object.assign(new Error('left out for this test'), { code: 'ERR_MODULE_NOT_FOUND' });
-    return nextResolve(specifier, context);
+    return nextResolve(new URL('./better-by-node.ts', import.meta.url).href, context);
   },
   load(url, context, nextLoad) {
     const loaded = nextLoad(url, context);
