@@ -54,11 +54,16 @@ export const openByNode: OpenSqlite = (file, timeout) => {
       const { all, run } = statement as unknown as Omit<SqliteStatement, 'reader'>;
       return {
         reader: statement.columns().length > 0,
-        all: all.bind(statement),
-        run: run.bind(statement),
+        all: (...values) => all.apply(statement, values.map(orNull)),
+        run: (...values) => run.apply(statement, values.map(orNull)),
       };
     },
     pragma: (text) => Object.values(db.prepare(`PRAGMA ${text}`).get() ?? {})[0],
     close: () => db.close(),
   };
 };
+
+/** What better-sqlite3 binds for undefined. */
+function orNull(value: unknown): unknown {
+  return value ?? null;
+}
