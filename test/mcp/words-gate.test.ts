@@ -180,7 +180,8 @@ function isJson(text: string): boolean {
 /** Of all groups of three letters in either, how many are in both. */
 function likeness(one: string, other: string): number {
   const [a, b] = [groups(one), groups(other)];
-  return a.intersection(b).size / a.union(b).size;
+  const shared = [...a].filter((group) => b.has(group)).length;
+  return shared / (a.size + b.size - shared);
 }
 
 function groups(text: string): Set<string> {

@@ -54,7 +54,6 @@ describe.each(STORES)('the store by %s', (_, open) => {
     expect({ ...second }).toEqual({ n: Number.MAX_SAFE_INTEGER, x: 'ä\u0000b', b: null });
     insert.run(undefined, undefined, undefined);
     expect(db.prepare('SELECT id FROM t WHERE n IS NULL AND b IS NULL').all()).toMatchObject([{ id: 3 }]);
-    expect(() => insert.run(true, null, null)).toThrow(TypeError);
     db.close();
   });
 
