@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
-import { createRequire } from 'node:module';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -17,7 +17,8 @@ export async function bundle(file: string): Promise<void> {
   try {
     unpackInto(folder, ['better-sqlite3']);
     const binaries = binariesIn(folder);
-    if (binaries.length > 0) throw new Error(`machine code would get into the bundle: ${binaries.join(', ')}`);
+    if (binaries.length > 0)
+      throw new Error(`machine code would get into the bundle: ${binaries.join(', ')}`);
     writeFileSync(join(folder, 'manifest.json'), `${JSON.stringify(manifest(packageFile()), null, 2)}\n`);
     await mcpb('validate', join(folder, 'manifest.json'));
     await mcpb('pack', folder, file);

@@ -23,7 +23,9 @@ async function tryBundle(file: string, folder: string): Promise<Shown> {
 /** The package, installed by npm from its tarball as `npm install -g millrace` would. */
 async function tryPackage(folder: string): Promise<Shown> {
   mkdirSync(folder);
-  const { stdout } = await run(npm, ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], { cwd: root });
+  const { stdout } = await run(npm, ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], {
+    cwd: root,
+  });
   const [packed] = JSON.parse(stdout) as { readonly filename: string }[];
   const tarball = join(folder, packed?.filename ?? '');
   await run(npm, ['install', '--global', '--omit=optional', '--no-audit', '--prefix', folder, tarball]);
@@ -47,12 +49,16 @@ try {
   const file = join(root, `${name}-${version}.mcpb`);
   await bundle(file);
   const bytes = readFileSync(file);
-  say(`${file}: ${(bytes.length / 1e6).toFixed(1)} MB, SHA-256 ${createHash('sha256').update(bytes).digest('hex')}`);
+  say(
+    `${file}: ${(bytes.length / 1e6).toFixed(1)} MB, SHA-256 ${createHash('sha256').update(bytes).digest('hex')}`,
+  );
   for (const [what, shown] of [
     ['bundle', await tryBundle(file, join(scratch, 'bundle'))],
     ['npm package', await tryPackage(join(scratch, 'package'))],
   ] as const)
-    say(`${what}: protocol ${shown.protocol}, ${shown.tools.length} tools, ${shown.rows.length} rows synced and queried`);
+    say(
+      `${what}: protocol ${shown.protocol}, ${shown.tools.length} tools, ${shown.rows.length} rows synced and queried`,
+    );
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }

@@ -7,21 +7,24 @@ const ASKED = {
     env: 'MILLRACE_PASSWORD',
     type: 'string',
     title: 'Password of your database',
-    description: 'Kept by your system and never shown to the assistant: a connector names it as ${env:MILLRACE_PASSWORD}.',
+    description:
+      'Kept by your system and never shown to the assistant: a connector names it as ${env:MILLRACE_PASSWORD}.',
     sensitive: true,
   },
   token: {
     env: 'MILLRACE_TOKEN',
     type: 'string',
     title: 'Token or key of your API',
-    description: 'Kept by your system and never shown to the assistant: a connector names it as ${env:MILLRACE_TOKEN}.',
+    description:
+      'Kept by your system and never shown to the assistant: a connector names it as ${env:MILLRACE_TOKEN}.',
     sensitive: true,
   },
   data_folder: {
     env: 'MILLRACE_DATA_DIR',
     type: 'directory',
     title: 'Folder for the data',
-    description: 'Where connectors, runs and landed rows are kept, on a local disk. Empty: the data folder of your system.',
+    description:
+      'Where connectors, runs and landed rows are kept, on a local disk. Empty: the data folder of your system.',
   },
   config_file: {
     env: 'MILLRACE_CONFIG',

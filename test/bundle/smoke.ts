@@ -63,7 +63,9 @@ export async function tryOut(
     wait_seconds: 25,
   });
   if (run.status !== 'succeeded') throw new Error(`the run ended as ${JSON.stringify(run)}`);
-  const { rows } = await client.must<Shown>('query_data', { sql: 'SELECT id, grain FROM mill__sacks ORDER BY id' });
+  const { rows } = await client.must<Shown>('query_data', {
+    sql: 'SELECT id, grain FROM mill__sacks ORDER BY id',
+  });
   return { protocol: client.protocolVersion, tools, rows };
 }
 
