@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { manifest } from './manifest.ts';
 import { binariesIn, packageFile, unpackInto } from './package.ts';
@@ -33,6 +33,6 @@ export async function unbundle(file: string, folder: string): Promise<void> {
 }
 
 async function mcpb(...args: readonly string[]): Promise<void> {
-  const program = join(createRequire(import.meta.url).resolve('@anthropic-ai/mcpb'), '../cli/cli.js');
+  const program = fileURLToPath(new URL('cli/cli.js', import.meta.resolve('@anthropic-ai/mcpb')));
   await promisify(execFile)(process.execPath, [program, ...args], { maxBuffer: 64 * 1024 * 1024 });
 }

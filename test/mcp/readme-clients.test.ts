@@ -58,9 +58,7 @@ describe.each(Object.entries(CLIENTS))('%s', (name, { schema, placeholder }) => 
     const file = schema.parse(JSON.parse(blocks(section(name), 'json')[0] ?? ''));
     const { millrace } = 'servers' in file ? file.servers : file.mcpServers;
     expect(millrace.env).toEqual({ MILLRACE_SHOP_PASSWORD: placeholder });
-    await starts([millrace.command, ...millrace.args], {
-      MILLRACE_SHOP_PASSWORD: placeholder.replace(placeholder, PASSWORD),
-    });
+    await starts([millrace.command, ...millrace.args], { MILLRACE_SHOP_PASSWORD: PASSWORD });
   });
 });
 
