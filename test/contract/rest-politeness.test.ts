@@ -19,6 +19,8 @@ describe('a rate limit', () => {
     { rate: 200, seconds: 3 },
   ])(
     'of $rate a second is used to 95% at least and never exceeded, by two runs together',
+    // A machine that is busy with other suites for these three seconds cannot use what it is given: measured again then.
+    { retry: 4 },
     async ({ rate, seconds }) => {
       await using api = await serve((_request, response) => void response.end('[]'));
       const lone = createLoneHost();
