@@ -204,7 +204,8 @@ function callerOf(context: ServerContext, client: string): Caller {
   const auth = context.http?.authInfo;
   if (auth === undefined) return { actor: `mcp:${client}` };
   const scopes = new Set(SCOPES.filter((scope) => auth.scopes.includes(scope)));
-  return { actor: `http:${auth.clientId}/${client}`, scopes };
+  // What a client calls itself stands behind the first slash, and cannot pass for a part of the principal.
+  return { actor: `http:${auth.clientId.replaceAll('/', '%2f')}/${client}`, scopes };
 }
 
 const SCOPES = ['read', 'operate', 'admin'] as const satisfies readonly Scope[];
