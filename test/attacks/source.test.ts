@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { streamSchema } from '../../src/core/schema.ts';
 import { freshDatabaseOn, type ServerDatabase, serverKinds } from '../support/databases.ts';
 import type { ServerKind } from '../support/dialects.ts';
 import { startMillrace, syncToEnd, temporaryDirectory } from '../support/millrace-process.ts';
@@ -66,25 +67,31 @@ describe.each(serverKinds)('%s', (kind) => {
       config: database.config,
     });
 
-    const accepted: object[] = [];
-    const bad: string[] = [];
-    for (const [index, hostile] of cases.entries()) {
-      const stream = { name: `s${index}`, ...hostile };
-      const reply = await millrace.call('preview_stream', { connector: 'c', stream });
-      const said = `${JSON.stringify(hostile)} → ${reply.text.slice(0, 200)}`;
-      if (reply.isError && !/^[a-z_]+: .+\nHint: .{10}/.test(reply.text)) bad.push(said);
-      if (/^internal:/.test(reply.text) || /root:x:0:0/.test(reply.text)) bad.push(said);
-      const added = await millrace.call('update_connector', { connector: 'c', add_streams: [stream] });
-      if (!added.isError) accepted.push(stream);
+    const streams = cases.map((hostile, index) => ({ name: `s${index}`, ...hostile }));
+    const accepted = streams.filter((stream) => streamSchema.safeParse(stream).success);
+    expect(accepted.length).toBeGreaterThan(cases.length / 2);
+    // Each look at a source begins a thread, a quarter of a second's work: one stream in eight, and a run of them all.
+    const looked = streams.filter((stream, index) => index % 8 === 0 || !accepted.includes(stream));
+    const replies: { readonly text: string; readonly said: string }[] = [];
+    for (const stream of looked) {
+      const { text } = await millrace.call('preview_stream', { connector: 'c', stream });
+      replies.push({ text, said: `${JSON.stringify(stream)} → ${text.slice(0, 200)}` });
     }
-    expect(bad).toEqual([]);
+    const coded = /^(?!internal)[a-z_]+: .+\nHint: .{10}|^\{"columns":/;
+    expect(
+      replies.filter(({ text }) => !coded.test(text) || /root:x:0:0/.test(text)).map(({ said }) => said),
+    ).toEqual([]);
     expect(await stateOf(database)).toEqual(before);
 
     // What was not refused before is refused, or harmless, in a run.
-    expect(accepted.length).toBeGreaterThan(cases.length / 4);
-    const run = await syncToEnd(millrace, { connector: 'c' });
-    expect(['failed', 'partial']).toContain(run.status);
-    expect(run.streams.map(({ error }) => error?.code)).not.toContain('internal');
+    await millrace.must('update_connector', { connector: 'c', add_streams: accepted });
+    // Not more at once than one reply can show.
+    for (let from = 0; from < accepted.length; from += 30) {
+      const some = accepted.slice(from, from + 30).map(({ name }) => name);
+      const run = await syncToEnd(millrace, { connector: 'c', streams: some });
+      expect(run.streams.map(({ stream }) => stream)).toEqual(some);
+      expect(run.streams.map(({ error }) => error?.code)).not.toContain('internal');
+    }
     expect(await stateOf(database)).toEqual(before);
     await expect
       .poll(async () => (await database.sessions(database.config.username)).filter(({ busy }) => busy).length)
