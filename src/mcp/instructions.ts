@@ -25,7 +25,7 @@ export function instructions(served: ReadonlySet<string>): string {
           .filter((tool) => served.has(tool))
           .map(withHow)
           .join(' → ')}.`
-      : 'Nothing can be registered, changed or synced here: this server looks and answers.',
+      : 'This server is read-only: it looks and answers; nothing can be registered, changed or synced.',
     ...has('sync_connector', 'Sync again whenever newer rows are wanted: only what changed is read.'),
     ...has(
       'register_connector',
