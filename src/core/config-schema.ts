@@ -207,7 +207,7 @@ export const configSchema = z.strictObject({
         .int()
         .min(1)
         .max(100_000)
-        .default(50)
+        .default(1_000)
         .describe('Requests of one principal, over five seconds.'),
     })
     .prefault({}),

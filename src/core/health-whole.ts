@@ -8,6 +8,8 @@ export interface InstallationFacts {
   /** Of the whole file system. */
   readonly diskBytes: number;
   readonly storeBytes: number;
+  /** Why what has landed cannot be read. */
+  readonly unreadable?: { readonly message: string; readonly hint: string };
   /** Enabled connectors with a schedule. */
   readonly scheduled: number;
   readonly scheduler: { readonly enabled: boolean; readonly detail: string };
@@ -25,7 +27,7 @@ const storeBytesMax = 2048 * MB;
 
 /** What is not as it should be with the installation. */
 export function installationFindings(facts: InstallationFacts): readonly Finding[] {
-  return [disk, store, scheduler, alerts].flatMap((rule) => rule(facts) ?? []);
+  return [disk, store, warehouse, scheduler, alerts].flatMap((rule) => rule(facts) ?? []);
 }
 
 /** Whether there is so little space that a sync may fail. */
@@ -56,6 +58,16 @@ function store({ storeBytes }: InstallationFacts): Finding | undefined {
   return {
     health: 'degraded',
     reason: `store.db has grown to ${size(storeBytes)}: lower runs.keepDays or runs.keepRuns in the config file and restart`,
+    actions: [],
+  };
+}
+
+function warehouse({ unreadable }: InstallationFacts): Finding | undefined {
+  if (unreadable === undefined) return undefined;
+  const { message, hint } = unreadable;
+  return {
+    health: 'failing',
+    reason: `what has landed cannot be read, and how many rows stand aside is not known: ${message} ${hint}`,
     actions: [],
   };
 }

@@ -1,3 +1,4 @@
+import type { MillraceError } from '../core/errors.ts';
 import type { KeptReject, Page, PageRequest, QueryResult, StreamState, TableInfo } from '../core/model.ts';
 
 /** Reading what has landed, from the main thread. Catalogue reads are small; user queries run in a process of their own. */
@@ -12,6 +13,8 @@ export interface Warehouse extends AsyncDisposable {
   query(sql: string, caps: QueryCaps, signal: AbortSignal): Promise<QueryResult>;
   /** Removes a connector's tables and everything kept about its streams, off the main thread. */
   drop(connector: string): Promise<void>;
+  /** Why it cannot be read now; null when it can, or is not there yet. */
+  unreadable(): Promise<MillraceError | null>;
   /** What SQLite's own check finds wrong with the file, off the main thread; null when it is intact or not there yet. */
   problem(): Promise<string | null>;
   /** Bytes on disk, write-ahead log included. */

@@ -114,6 +114,6 @@ function current(): Writer {
 
 function misuse(what: string): MillraceError {
   return new MillraceError('internal', `The writing thread was misused: ${what}.`, {
-    hint: 'Please report this with the log.',
+    hint: 'Report this with the lines of that run in the log.',
   });
 }

@@ -3,7 +3,7 @@ import { type CronTimes, parseCron } from '../core/cron.ts';
 import { asMillraceError } from '../core/errors.ts';
 import { type ScheduleEntry, type ScheduleStore, type Step, specOf } from '../store/schedules.ts';
 import { dueTimes } from './due-times.ts';
-import type { Turn } from './duty.ts';
+import type { Turn } from './tenure.ts';
 
 /** The lease of whoever starts scheduled runs. */
 export const SCHEDULER = 'scheduler';

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import type { Run } from '../core/model.ts';
 import type { ConnectorSummary, HealthReport, Services } from '../services/services.ts';
+import { escaped, htmlPage } from './html.ts';
 import type { Answer } from './reply.ts';
 
 const connectorsMax = 100;
@@ -15,7 +15,6 @@ table { border-collapse: collapse; width: 100%; } th, td { text-align: left; pad
 td.n { text-align: right; font-variant-numeric: tabular-nums; } .muted { opacity: .65; }
 .word { font-weight: 600; } .healthy, .succeeded { color: #1a7f37; } .degraded, .partial { color: #9a6700; } .failing, .failed { color: #cf222e; }
 `;
-const styleHash = createHash('sha256').update(style).digest('base64');
 
 /** How everything stands, for a person with a browser: one page without scripts that changes nothing. */
 export async function dashboardPage({
@@ -38,15 +37,12 @@ export async function dashboardPage({
     runTable(recent.items),
     `<p class="muted">${escaped(report.scheduler.detail)} ${megabytes(report.storage.free_bytes)} MB free in ${escaped(report.storage.data_dir)}.</p>`,
   ].join('\n');
-  return {
-    status: 200,
-    headers: {
-      'content-type': 'text/html; charset=utf-8',
-      'content-security-policy': `default-src 'none'; style-src 'sha256-${styleHash}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'`,
-      refresh: String(refreshSeconds),
-    },
-    body: `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Millrace: ${report.status}</title><style>${style}</style></head><body>\n${body}\n</body></html>\n`,
-  };
+  return htmlPage(200, {
+    title: `Millrace: ${report.status}`,
+    style,
+    body,
+    headers: { refresh: String(refreshSeconds) },
+  });
 }
 
 function reasonsOf({ reasons }: HealthReport): string {
@@ -78,9 +74,4 @@ function time(iso: string | undefined): string {
 
 function megabytes(bytes: number): number {
   return Math.round(bytes / 1024 / 1024);
-}
-
-/** Names, messages and reasons come from sources: text, never markup. */
-function escaped(text: string): string {
-  return text.replaceAll(/[&<>"']/g, (mark) => `&#${mark.charCodeAt(0)};`);
 }

@@ -93,11 +93,8 @@ export function createMetrics({
   const look = async (): Promise<void> => {
     const report = await services.health.get();
     for (const [name, count] of Object.entries(report.runs)) status.set({ status: name }, count);
-    const counts = new Map<string, number>();
-    for (const one of report.connectors) counts.set(one.health, (counts.get(one.health) ?? 0) + 1);
-    health.reset();
-    for (const [name, count] of counts) health.set({ health: name }, count);
-    open.set(report.connectors.filter(({ error }) => error?.code === 'circuit_open').length);
+    for (const [name, count] of Object.entries(report.by_health)) health.set({ health: name }, count);
+    open.set(report.resting);
     scheduler.set(report.scheduler.enabled ? 1 : 0);
     bytes.set({ what: 'store' }, report.storage.store_bytes);
     bytes.set({ what: 'warehouse' }, report.storage.warehouse_bytes);

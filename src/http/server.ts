@@ -1,12 +1,13 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { hostHeaderValidation, originValidation } from '@modelcontextprotocol/node';
 import type { Log } from '../log.ts';
 import type { Services } from '../services/services.ts';
 import { dashboardPage } from './dashboard.ts';
+import { close, listen } from './listening.ts';
 import type { Metrics } from './metrics.ts';
 import type { Doorkeeper, Principal } from './principals.ts';
 import { createRate } from './rate.ts';
-import { type Answer, text, write } from './reply.ts';
+import { type Answer, harden, text, write } from './reply.ts';
 
 /** The MCP endpoint as this server hands requests to it: judged, and with who sent them. */
 export type McpFace = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
@@ -30,8 +31,6 @@ export interface HttpServer extends AsyncDisposable {
   readonly origin: string;
 }
 
-/** How long requests under way may take to end when the server stops. */
-const drainMs = 500;
 /** A header or body that drips in for longer is given up. */
 const requestMs = 30_000;
 
@@ -51,8 +50,7 @@ export async function serveHttp(options: HttpOptions): Promise<HttpServer> {
   });
   server.requestTimeout = requestMs;
   server.headersTimeout = requestMs;
-  await listen(server, options);
-  const { port } = server.address() as { readonly port: number };
+  const port = await listen(server, options);
   const shown = options.host.includes(':') ? `[${options.host}]` : options.host;
   return { origin: `http://${shown}:${port}`, [Symbol.asyncDispose]: () => close(server) };
 }
@@ -67,7 +65,7 @@ function createHandler(
   const rate = createRate(options.requestsPerSecond);
 
   return async (request, response) => {
-    for (const [name, value] of Object.entries(hardening)) response.setHeader(name, value);
+    harden(response);
     if (!hasOneHost(request))
       return write(response, text(400, 'One Host header, of a name and perhaps a port.'));
     if (!hostAllowed(request, response) || !originAllowed(request, response)) return;
@@ -104,14 +102,6 @@ function hasOneHost({ headers, rawHeaders }: IncomingMessage): boolean {
   return count === 1 && /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/i.test(headers.host ?? '');
 }
 
-/** Of every answer: what a browser may do with it is nothing, unless a page says more. */
-const hardening = {
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cross-origin-resource-policy': 'same-origin',
-  'cache-control': 'no-store',
-} as const;
-
 function pathOf(request: IncomingMessage): string {
   return (request.url ?? '/').split('?')[0] ?? '/';
 }
@@ -136,21 +126,4 @@ function tooMany(seconds: number): Answer {
   return text(429, `Too many requests; the next one is served in ${seconds} s.`, {
     'retry-after': String(seconds),
   });
-}
-
-async function listen(server: Server, { host, port }: HttpOptions): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once('error', reject);
-  server.listen({ host, port }, resolve);
-  await promise;
-  server.off('error', reject);
-}
-
-async function close(server: Server): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  server.close(() => resolve());
-  server.closeIdleConnections();
-  const timer = setTimeout(() => server.closeAllConnections(), drainMs);
-  await promise;
-  clearTimeout(timer);
 }

@@ -3,6 +3,7 @@ import { toNodeHandler } from '@modelcontextprotocol/node';
 import { type AuthInfo, createMcpHandler, isLegacyRequest } from '@modelcontextprotocol/server';
 import { createChangeBus } from './change-bus.ts';
 import { createConfirmations } from './confirm.ts';
+import { warning } from './logger.ts';
 import { createMcpServer, type McpOptions } from './server.ts';
 import { createSessions } from './sessions.ts';
 
@@ -34,8 +35,7 @@ export function createMcpHttp(options: McpHttpOptions): McpHttp {
   const { services, logger, bodyMaxBytes, create = createMcpServer } = options;
   const confirmations = createConfirmations();
   const build = (): ReturnType<typeof createMcpServer> => create({ ...options, confirmations });
-  const onerror = (error: Error): void =>
-    logger?.error({ event: 'mcp_error', detail: error.message }, 'MCP over HTTP');
+  const onerror = warning(logger, 'MCP over HTTP');
   const modern = createMcpHandler(build, {
     legacy: 'reject',
     bus: createChangeBus(services),

@@ -29,7 +29,7 @@ export function instructions(served: ReadonlySet<string>): string {
     ...has('sync_connector', 'Sync again whenever newer rows are wanted: only what changed is read.'),
     ...has(
       'register_connector',
-      'Give secrets as references, ${env:NAME}, ${file:/path} or ${secret:NAME}, never in clear: what is typed into a conversation stays in it.',
+      'Give secrets as references, ${env:NAME}, ${file:/path} or ${secret:NAME}, never in clear: what is typed into a conversation stays in it. Or write ${ask}: the reply has `ask`, a link to a page where the person types the secret.',
     ),
     ...has(
       'sync_connector',

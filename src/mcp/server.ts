@@ -11,6 +11,7 @@ import {
 } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
+import type { Run } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import type { Toolset } from '../core/toolsets.ts';
 import type { Caller, Scope, Services } from '../services/services.ts';
@@ -20,10 +21,12 @@ import { serveCompletions } from './completions.ts';
 import { askFirst, type Confirmations } from './confirm.ts';
 import { instructions } from './instructions.ts';
 import { inputJsonSchema, type JsonSchema, outputJsonSchema } from './json-schema.ts';
+import type { Logger } from './logger.ts';
 import { createProgress } from './progress.ts';
 import { servePrompts } from './prompts/serve.ts';
 import { failure, success } from './reply.ts';
 import { serveResources } from './resources/serve.ts';
+import { runTasks, taskOf } from './run-tasks.ts';
 import { offeringOnly, type Serving, servedTools, setLeftOut } from './served.ts';
 import { serveSubscriptions } from './subscriptions.ts';
 import { serveTasks, taskResult } from './tasks.ts';
@@ -38,12 +41,8 @@ export interface McpOptions extends Serving {
   readonly version: string;
   /** Signs what goes out with a question and comes back with a person's answer. */
   readonly confirmations: Confirmations;
-  /** Hears of mistakes of ours, whose causes are not for the client. A pino logger fits. */
+  /** Hears of mistakes of ours as errors, of the clients' as warnings. */
   readonly logger?: Logger;
-}
-
-export interface Logger {
-  error(fields: Readonly<Record<string, unknown>>, message: string): void;
 }
 
 /** The list changes only with the program, so a client may keep it for as long as it likes; an hour is plenty. */
@@ -76,10 +75,11 @@ export function createMcpServer(options: McpOptions): McpServer {
   serveCompletions(server, options.services);
   const served = namesServed(options);
   servePrompts(server, served);
+  const resultOf = (run: Run): CallToolResult =>
+    success(syncConnector, offeringOnly(served, { run }), { links: true });
   if (served.has(getRun.name))
     serveTasks(server, {
-      services: options.services,
-      resultOf: (run) => success(syncConnector, offeringOnly(served, { run }), { links: true }),
+      tasks: runTasks({ services: options.services, resultOf }),
       callerOf: (context) => callFrom(context).caller,
     });
   return server;
@@ -151,7 +151,8 @@ async function callTool(
     const { form, tasks, links } = abilitiesOf(call.server, request);
     const asked = form ? await askFirst({ tool, args, services, context }, confirmations, request) : null;
     if (isInputRequiredResult(asked)) return asked;
-    if (tasks && tool.start !== undefined) return taskResult(await tool.start(services, args, context));
+    if (tasks && tool.start !== undefined)
+      return taskResult(taskOf(await tool.start(services, args, context)));
     const output = asked ?? (await tool.call(services, args, context));
     return success(tool, offered(output), { links });
   } catch (error) {

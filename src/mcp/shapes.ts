@@ -52,6 +52,12 @@ export const connectorView = z.object({
   enabled: z.boolean(),
 });
 
+/** Where a person types a secret; `next_step` says what to do with it. */
+export const askView = z
+  .object({ url: z.string(), fields: z.array(z.string()), expires_at: z.string(), next_step: z.string() })
+  .meta(brief)
+  .optional();
+
 export const checkReport = {
   ok: z.boolean(),
   checks: z.array(z.object({ name: z.string(), ok: z.boolean(), detail: z.string(), ms: z.number() })),

@@ -2,6 +2,7 @@ import { PassThrough, type Readable, type Writable } from 'node:stream';
 import type { JSONRPCMessage, McpServer } from '@modelcontextprotocol/server';
 import { StdioServerTransport, serveStdio } from '@modelcontextprotocol/server/stdio';
 import { createConfirmations } from './confirm.ts';
+import { warning } from './logger.ts';
 import { createMcpServer, type McpOptions } from './server.ts';
 import { followListens } from './subscriptions.ts';
 
@@ -48,7 +49,7 @@ export function serveMcpStdio(options: StdioOptions): ServedStdio {
   };
   const handle = serveStdio(create, {
     transport,
-    onerror: (error) => options.logger?.error({ event: 'mcp_error', detail: error.message }, 'MCP transport'),
+    onerror: warning(options.logger, 'MCP over stdio'),
   });
   // The entry has set its own handlers by now; these go around them.
   const { onmessage, onclose } = transport;

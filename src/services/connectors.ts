@@ -4,6 +4,7 @@ import type { CheckReport, Connector, Stream } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
+import { askForSecrets, assertAsksNothing } from './ask-person.ts';
 import { breakerView, shortly } from './breakers.ts';
 import { checkConnector } from './checks.ts';
 import { assertMay, type Context, shownConnector } from './context.ts';
@@ -52,12 +53,18 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
         subject: record.name,
         detail: { type: record.type, streams: streams.map((stream) => stream.name) },
       });
-      const report = wanted ? await test(record.name, signal) : undefined;
+      const asking = await askForSecrets(context, record, sealed.asked);
+      const report = wanted && asking === null ? await test(record.name, signal) : undefined;
       return {
         connector: shownConnector(context, record),
         ...(report === undefined ? {} : { test: report }),
-        warnings: [...sealed.warnings, ...(await scheduleWarnings(context, record))],
-        next_actions: afterRegistering(record, report),
+        ...(asking === null ? {} : { ask: asking.ask }),
+        warnings: [
+          ...sealed.warnings,
+          ...(await scheduleWarnings(context, record)),
+          ...(asking?.warnings ?? []),
+        ],
+        next_actions: asking?.nextActions ?? afterRegistering(record, report),
       };
     },
 
@@ -141,7 +148,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
       assertStreamsFit(type, streams);
       const sealed =
         change.config === undefined
-          ? { config: before.config, sealed: [], fields: [], warnings: [] }
+          ? { config: before.config, sealed: [], fields: [], asked: [], warnings: [] }
           : await context.secrets.seal(before.name, merged, type.secrets);
       const {
         connector: _name,
@@ -172,19 +179,24 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
         subject: record.name,
         detail: { changes, ...difference(shownConnector(context, before), shownConnector(context, record)) },
       });
+      const asking = await askForSecrets(context, record, sealed.asked);
       const warnings = [
         ...moved,
         ...sealed.warnings,
         ...(isRescheduled(change) ? await scheduleWarnings(context, record) : []),
+        ...(asking?.warnings ?? []),
       ];
-      if (changes.some((sentence) => sentence.startsWith('config.'))) {
-        const report = await test(record.name, signal);
-        if (!report.ok)
-          warnings.push(
-            `The test with the new config failed: ${report.error?.code ?? ''} ${report.error?.message ?? ''}`.trim(),
-          );
+      if (asking === null && changes.some((sentence) => sentence.startsWith('config.'))) {
+        const { error } = await test(record.name, signal).catch(secretMissing);
+        if (error !== undefined)
+          warnings.push(`The test with the new config failed: ${error.code} ${error.message}`);
       }
-      return { connector: shownConnector(context, record), changes, warnings };
+      return {
+        connector: shownConnector(context, record),
+        changes,
+        ...(asking === null ? {} : { ask: asking.ask }),
+        warnings,
+      };
     },
 
     delete: (input, caller) => deletions.delete(input, caller),
@@ -194,6 +206,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
       const known = new Set(await connectors.names());
       for (const input of inputs) {
         const { test: _test, ...given } = validate(registerSchema, input, 'A connector of the config file');
+        assertAsksNothing(given);
         const signal = new AbortController().signal;
         if (!known.has(given.name)) {
           await this.register({ ...given, test: false }, caller, signal);
@@ -221,6 +234,12 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
       }
     },
   };
+}
+
+/** The change is kept all the same: a person can still set what is missing, or type it. */
+function secretMissing(error: unknown): Pick<CheckReport, 'error'> {
+  if (error instanceof MillraceError && error.code === 'secret_missing') return { error: error.toView() };
+  throw error;
 }
 
 function healthFields(

@@ -19,7 +19,7 @@ import type {
   LeaseStore,
   RunStore,
 } from '../store/store.ts';
-import type { SecretTools } from '../vault/secret-tools.ts';
+import type { SecretTools, Typed } from '../vault/secret-tools.ts';
 import type { Caller, Scope } from './services.ts';
 
 /** What the use cases work with; `app.ts` puts it together. */
@@ -37,6 +37,7 @@ export interface Context {
   readonly schedulesHere: () => boolean;
   readonly warehouse: Warehouse;
   readonly secrets: SecretTools;
+  readonly asks: Asks;
   readonly threads: Threads;
   readonly runner: Runner;
   readonly alone: Alone;
@@ -49,6 +50,31 @@ export interface Context {
     /** Of the whole file system. */
     readonly disk_bytes: number;
   };
+}
+
+/** Where people are asked for secrets, outside the conversation. */
+export interface Asks {
+  /** Opens a page for one question; it can be reached until it is answered or expires. */
+  open(question: SecretQuestion): Promise<{ readonly url: string; readonly expires_at: string }>;
+}
+
+export interface SecretQuestion {
+  readonly connector: string;
+  /** Of what kind it is, as people call it: `PostgreSQL`. */
+  readonly type: string;
+  /** Where what is typed will be sent. */
+  readonly host: string;
+  readonly fields: readonly string[];
+  /** What was typed, by field. A MillraceError is shown to the person, who may type again. */
+  readonly onTyped: (typed: Typed, signal: AbortSignal) => Promise<Typing>;
+}
+
+/** How it went, for the person who typed. */
+export interface Typing {
+  /** Whether the question is answered; else it may be tried again. */
+  readonly done: boolean;
+  /** A sentence or two. */
+  readonly words: string;
 }
 
 export interface Settings {

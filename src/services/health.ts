@@ -38,6 +38,7 @@ export function createHealthService(context: Context, verdicts: Verdicts): Healt
           ...(error === undefined ? {} : { error }),
         })),
         ...(total > worst.length ? { connectors_left_out: total - worst.length } : {}),
+        resting: [...(await context.breakers.all()).values()].filter(({ open }) => open !== undefined).length,
         scheduler: facts.scheduler,
         runs: await context.runs.counts(),
         storage: {
@@ -59,10 +60,12 @@ export function createHealthService(context: Context, verdicts: Verdicts): Healt
 /** What the installation's own health follows from. */
 export async function installationFacts(context: Context): Promise<InstallationFacts> {
   const { store_bytes, free_bytes, disk_bytes } = context.storage();
+  const unreadable = await context.warehouse.unreadable();
   return {
     freeBytes: free_bytes,
     diskBytes: disk_bytes,
     storeBytes: store_bytes,
+    ...(unreadable === null ? {} : { unreadable }),
     scheduled: await context.health.scheduled(),
     scheduler: await schedulerState(context),
     undelivered: await context.alerts.undelivered(),

@@ -111,8 +111,19 @@ export interface ConnectorSchema {
   readonly not_landed: readonly string[];
 }
 
+/** A page where a person types what the config asks for with `${ask}`. */
+export interface AskView {
+  /** On the machine where Millrace runs; for one answer. */
+  readonly url: string;
+  readonly fields: readonly string[];
+  readonly expires_at: string;
+  /** What to tell the person, and what to do then. */
+  readonly next_step: string;
+}
+
 export interface Registered {
   readonly connector: Connector;
+  readonly ask?: AskView;
   readonly test?: CheckReport;
   readonly warnings: readonly string[];
   readonly next_actions: readonly NextAction[];
@@ -120,6 +131,7 @@ export interface Registered {
 
 export interface Updated {
   readonly connector: Connector;
+  readonly ask?: AskView;
   /** One sentence a change. */
   readonly changes: readonly string[];
   readonly warnings: readonly string[];
@@ -268,12 +280,20 @@ export interface SecretService {
   /**
    * Puts a new credential, best a reference, in the place of the one at `field` (`password`, `auth.token`). Tested at the
    * source before it is switched to; when the test fails everything stays as it was, and the report says why.
+   * With `${ask}` the answer is a page; the test comes when a person has typed there, and its outcome is told there.
    */
   rotate(
     request: { readonly connector: string; readonly field: string; readonly value: string },
     caller: Caller,
     signal: AbortSignal,
-  ): Promise<{ readonly rotated: boolean; readonly test: CheckReport; readonly warnings: readonly string[] }>;
+  ): Promise<Rotated>;
+}
+
+export interface Rotated {
+  readonly rotated: boolean;
+  readonly test?: CheckReport;
+  readonly ask?: AskView;
+  readonly warnings: readonly string[];
 }
 
 export interface HealthReport {
@@ -289,6 +309,8 @@ export interface HealthReport {
     readonly error?: ErrorView;
   }[];
   readonly connectors_left_out?: number;
+  /** Connectors that rest after their failures. */
+  readonly resting: number;
   readonly scheduler: { readonly enabled: boolean; readonly detail: string };
   readonly runs: Readonly<Record<RunStatus, number>>;
   readonly storage: {

@@ -1,3 +1,4 @@
+import { MillraceError } from '../core/errors.ts';
 import { connectorHealth, type Verdict } from '../core/health.ts';
 import type { RejectCount } from '../destinations/warehouse.ts';
 import type { StoredFacts } from '../store/store.ts';
@@ -25,6 +26,16 @@ export function createVerdicts(
 ): Verdicts {
   const promisedAt = createPromises(context.settings.scheduler.timezone);
 
+  /** None where they cannot be read: that is said of the whole, and all else is told nevertheless. */
+  const rejectCounts = async (connector?: string): Promise<readonly RejectCount[]> => {
+    try {
+      return await context.warehouse.rejectCounts(connector);
+    } catch (error) {
+      if (error instanceof MillraceError) return [];
+      throw error;
+    }
+  };
+
   const judged = (facts: StoredFacts, rejects: Rejects): ConnectorVerdict => {
     const promised = promisedAt(facts);
     const known = {
@@ -37,7 +48,7 @@ export function createVerdicts(
 
   return {
     async *all() {
-      const rejects = byConnector(await context.warehouse.rejectCounts());
+      const rejects = byConnector(await rejectCounts());
       for (let after = ''; ; ) {
         const page = await context.health.page(after, pageRows);
         const last = page.at(-1);
@@ -49,7 +60,7 @@ export function createVerdicts(
     },
 
     async of(names) {
-      const counts = await Promise.all(names.map((name) => context.warehouse.rejectCounts(name)));
+      const counts = await Promise.all(names.map((name) => rejectCounts(name)));
       const rejects = byConnector(counts.flat());
       const found = await context.health.of(names);
       return new Map(found.map((facts) => [facts.connector, judged(facts, rejects)]));

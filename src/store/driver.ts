@@ -1,4 +1,3 @@
-import type BetterSqlite from 'better-sqlite3';
 import {
   CompiledQuery,
   type DatabaseConnection,
@@ -10,13 +9,14 @@ import {
   SqliteQueryCompiler,
 } from 'kysely';
 import { asStoreError } from './failure.ts';
+import type { Sqlite, SqliteStatement } from './library.ts';
 
 /**
  * Kysely's SQLite dialect with three differences. Transactions begin IMMEDIATE: a deferred one that reads and then
  * writes fails with SQLITE_BUSY when another process wrote in between, and no busy timeout helps. Statements
  * are prepared once. What SQLite throws is classified here, the one place where it is met.
  */
-export function sqliteDialect(db: BetterSqlite.Database, file: string): Dialect {
+export function sqliteDialect(db: Sqlite, file: string): Dialect {
   return {
     createDriver: () => new SqliteDriver(db, file),
     createQueryCompiler: () => new SqliteQueryCompiler(),
@@ -26,10 +26,10 @@ export function sqliteDialect(db: BetterSqlite.Database, file: string): Dialect 
 }
 
 class SqliteDriver implements Driver {
-  readonly #db: BetterSqlite.Database;
+  readonly #db: Sqlite;
   readonly #connection: SqliteConnection;
 
-  constructor(db: BetterSqlite.Database, file: string) {
+  constructor(db: Sqlite, file: string) {
     this.#db = db;
     this.#connection = new SqliteConnection(db, file);
   }
@@ -65,11 +65,11 @@ class SqliteDriver implements Driver {
 const STATEMENTS_MAX = 300;
 
 class SqliteConnection implements DatabaseConnection {
-  readonly #db: BetterSqlite.Database;
+  readonly #db: Sqlite;
   readonly #file: string;
-  readonly #statements = new Map<string, BetterSqlite.Statement<unknown[]>>();
+  readonly #statements = new Map<string, SqliteStatement>();
 
-  constructor(db: BetterSqlite.Database, file: string) {
+  constructor(db: Sqlite, file: string) {
     this.#db = db;
     this.#file = file;
   }
@@ -90,11 +90,11 @@ class SqliteConnection implements DatabaseConnection {
     throw new TypeError('The store has no streamed queries.');
   }
 
-  #prepare(sql: string): BetterSqlite.Statement<unknown[]> {
+  #prepare(sql: string): SqliteStatement {
     const known = this.#statements.get(sql);
     if (known) return known;
     if (this.#statements.size >= STATEMENTS_MAX) this.#statements.clear();
-    const statement = this.#db.prepare<unknown[]>(sql);
+    const statement = this.#db.prepare(sql);
     this.#statements.set(sql, statement);
     return statement;
   }

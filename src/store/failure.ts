@@ -1,12 +1,13 @@
 import { MillraceError } from '../core/errors.ts';
+import { sqliteCode } from '../sqlite.ts';
 
 /**
  * What SQLite throws, as ours: `disk_full`, or `data_dir_unusable` with what mends it. Anything else (a constraint,
  * a mistake in our SQL) is returned as it came, for the caller to know or for `internal`.
  */
 export function asStoreError(error: unknown, file: string): unknown {
-  const code = (error as { code?: unknown } | null)?.code;
-  if (typeof code !== 'string' || !code.startsWith('SQLITE_')) return error;
+  const code = sqliteCode(error);
+  if (code === '') return error;
   if (code === 'SQLITE_FULL') {
     return new MillraceError('disk_full', `No space is left to write ${file}.`, {
       hint: `Free space on that disk (\`df -h\` shows it), then call again; nothing was changed.`,

@@ -1,9 +1,9 @@
 import { closeSync, constants, openSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import BetterSqlite from 'better-sqlite3';
 import { Kysely } from 'kysely';
 import { BREAKER_RULES, type BreakerRules } from '../core/breaker.ts';
 import { MillraceError } from '../core/errors.ts';
+import { sqliteCode } from '../sqlite.ts';
 import { alertStore } from './alerts.ts';
 import { auditStore } from './audit.ts';
 import { breakerStore } from './breakers.ts';
@@ -14,6 +14,7 @@ import { sqliteDialect } from './driver.ts';
 import { asStoreError } from './failure.ts';
 import { healthFactStore } from './health-facts.ts';
 import { leaseStore } from './leases.ts';
+import { loadSqlite, type Sqlite } from './library.ts';
 import { MIGRATIONS } from './migrations.ts';
 import { runStore } from './runs.ts';
 import { scheduleStore } from './schedules.ts';
@@ -53,12 +54,12 @@ export async function openStore({
     alerts: alertStore(db, now),
     schedules: scheduleStore(db, { now, random, breaker }),
     problem: async () => {
-      const found = String(sqlite.pragma('integrity_check(5)', { simple: true }));
+      const found = String(sqlite.pragma('integrity_check(5)'));
       return found === 'ok' ? null : found;
     },
     sizeBytes: () => sizeOf(file) + sizeOf(`${file}-wal`),
     integrity: async () => {
-      const found = sqlite.pragma('quick_check(1)', { simple: true }) as string;
+      const found = sqlite.pragma('quick_check(1)') as string;
       return found === 'ok' ? null : found;
     },
     [Symbol.asyncDispose]: () => db.destroy(),
@@ -68,14 +69,15 @@ export async function openStore({
 /** How long a statement waits for another process's transaction; ours are over in milliseconds. */
 const BUSY_MS = 5_000;
 
-async function openFile(file: string): Promise<BetterSqlite.Database> {
-  let sqlite: BetterSqlite.Database | undefined;
+async function openFile(file: string): Promise<Sqlite> {
+  const open = await loadSqlite();
+  let sqlite: Sqlite | undefined;
   try {
     makePrivate(file);
-    const opened = new BetterSqlite(file, { timeout: BUSY_MS });
+    const opened = open(file, BUSY_MS);
     sqlite = opened;
     // In one transaction: another process may be making the file between two looks at it.
-    opened.transaction(() => assertOurs(opened, file))();
+    transaction(opened, 'begin', () => assertOurs(opened, file));
     await useWriteAheadLog(sqlite);
     // FULL: a commit that was answered survives a power cut. NORMAL would save one fsync of a few per second and could
     // hand an epoch out twice, or forget a secret that the assistant was told is stored.
@@ -97,10 +99,10 @@ function makePrivate(file: string): void {
 /** `Mill` in ASCII: what `PRAGMA application_id` of a store says, and of no other SQLite file. */
 const APPLICATION_ID = 0x4d696c6c;
 
-function assertOurs(sqlite: BetterSqlite.Database, file: string): void {
-  const version = sqlite.pragma('user_version', { simple: true }) as number;
-  const application = sqlite.pragma('application_id', { simple: true }) as number;
-  const tables = sqlite.prepare('SELECT count(*) FROM sqlite_schema').pluck().get() as number;
+function assertOurs(sqlite: Sqlite, file: string): void {
+  const version = sqlite.pragma('user_version') as number;
+  const application = sqlite.pragma('application_id') as number;
+  const tables = countTables(sqlite);
   if (application !== APPLICATION_ID && (tables > 0 || application !== 0)) {
     throw new MillraceError('data_dir_unusable', `${file} is a database of another program.`, {
       hint: 'Move that file away, or start with `--data-dir` naming another folder.',
@@ -117,18 +119,23 @@ function assertOurs(sqlite: BetterSqlite.Database, file: string): void {
   }
 }
 
+function countTables(sqlite: Sqlite): number {
+  const [row] = sqlite.prepare('SELECT count(*) AS tables FROM sqlite_schema').all() as { tables: number }[];
+  return row?.tables ?? 0;
+}
+
 /**
  * While another process is about to write to a file that is not in this mode yet (it may be changing the mode itself),
  * SQLite answers SQLITE_BUSY after 0 ms, whatever the timeout. Whoever loses asks again and finds the mode changed.
  */
-async function useWriteAheadLog(sqlite: BetterSqlite.Database): Promise<void> {
+async function useWriteAheadLog(sqlite: Sqlite): Promise<void> {
   const deadline = performance.now() + BUSY_MS;
   for (;;) {
     try {
       sqlite.pragma('journal_mode = WAL');
       return;
     } catch (error) {
-      const busy = String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY');
+      const busy = sqliteCode(error).startsWith('SQLITE_BUSY');
       if (!busy || performance.now() > deadline) throw error;
       await sleep(20);
     }
@@ -136,16 +143,28 @@ async function useWriteAheadLog(sqlite: BetterSqlite.Database): Promise<void> {
 }
 
 /** Checked and applied under one write lock: the second of two processes waits, then finds nothing to do. */
-function migrate(sqlite: BetterSqlite.Database, file: string): void {
-  const apply = sqlite.transaction(() => {
+function migrate(sqlite: Sqlite, file: string): void {
+  transaction(sqlite, 'begin immediate', () => {
     assertOurs(sqlite, file);
-    const version = sqlite.pragma('user_version', { simple: true }) as number;
+    const version = sqlite.pragma('user_version') as number;
     if (version === MIGRATIONS.length) return;
     for (const script of MIGRATIONS.slice(version)) sqlite.exec(script);
     sqlite.pragma(`application_id = ${APPLICATION_ID}`);
     sqlite.pragma(`user_version = ${MIGRATIONS.length}`);
   });
-  apply.immediate();
+}
+
+/** All of `work` or nothing. */
+function transaction(sqlite: Sqlite, begin: 'begin' | 'begin immediate', work: () => void): void {
+  sqlite.exec(begin);
+  try {
+    work();
+    sqlite.exec('commit');
+  } catch (error) {
+    // Some errors (a full disk) have rolled back already.
+    if (sqlite.inTransaction) sqlite.exec('rollback');
+    throw error;
+  }
 }
 
 /** What the file system said about the file itself, as SQLite would have said it. */

@@ -40,12 +40,12 @@ export function parseReference(inside: string, field: string): Reference {
   const own = kind === 'secret' ? /^([a-z][a-z0-9_]{0,47})\.(.+)$/.exec(rest) : null;
   if (own?.[1] !== undefined && own[2] !== undefined) return { kind: 'own', connector: own[1], path: own[2] };
   if (kind === 'ask') {
-    throw new MillraceError('invalid_config', `"${field}": \${ask} is not served by this version.`, {
-      hint: 'Ask the person to run `millrace secret set NAME` in a terminal, then write "${secret:NAME}".',
+    throw new MillraceError('invalid_config', `"${field}": \${ask} works in a conversation only.`, {
+      hint: 'It stands in the config that register_connector and update_connector take, and in the value of rotate_secret. Here, run `millrace secret set NAME` in a terminal and write "${secret:NAME}".',
     });
   }
   throw new MillraceError('invalid_config', `"${field}" holds a reference that cannot be read.`, {
-    hint: 'A reference is "${env:NAME}", "${file:/path}" or "${secret:NAME}". A value that holds "${" itself is stored with `millrace secret set NAME` and named by "${secret:NAME}".',
+    hint: 'A reference is "${env:NAME}", "${file:/path}", "${secret:NAME}" or "${ask}". A value that holds "${" itself is stored with `millrace secret set NAME` and named by "${secret:NAME}".',
   });
 }
 

@@ -1,5 +1,6 @@
 import { MillraceError } from '../core/errors.ts';
-import { MASK } from '../core/redact.ts';
+import { MASK, Secret } from '../core/redact.ts';
+import { type AskedSecret, withAsked } from './asked.ts';
 import { type ConfigValues, isSecretField, isUrlField, mapStrings, stringsOf } from './config-strings.ts';
 import {
   ownOwner,
@@ -21,7 +22,12 @@ export interface SecretToolsOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** `millrace.secrets` of the config file. */
   readonly rules: ReferenceRules & { readonly literals: 'accept' | 'reject' };
+  /** What a person typed where a config says `${ask}`, by field. */
+  readonly typed?: Typed;
 }
+
+/** By field: `password`, `auth.token`. */
+export type Typed = ReadonlyMap<string, string>;
 
 /** A config fit to be kept, and what has to be stored together with it. */
 export interface SealedConfig {
@@ -30,6 +36,8 @@ export interface SealedConfig {
   readonly sealed: readonly SealedValue[];
   /** Paths of the fields that `sealed` is for. */
   readonly fields: readonly string[];
+  /** Credentials that a person has yet to type. */
+  readonly asked: readonly AskedSecret[];
   readonly warnings: readonly string[];
 }
 
@@ -42,10 +50,18 @@ export interface SecretTools {
     secretPaths: readonly string[],
   ): Promise<Record<string, unknown>>;
   /**
-   * Literals replaced by references to sealed values, references checked. Throws `secret_refused` (a literal where they
+   * Literals replaced by references to sealed values, `${ask}` by one to what will be typed, references checked. Throws `secret_refused` (a literal where they
    * are rejected, a reference that the rules forbid), `invalid_config`; a secret that is only missing is a warning.
    */
   seal(connector: string, config: ConfigValues, secretPaths: readonly string[]): Promise<SealedConfig>;
+  /** Stores what was typed for those fields that the config still names; which ones. */
+  keep(
+    connector: string,
+    config: ConfigValues,
+    entered: { readonly asked: readonly AskedSecret[]; readonly typed: Typed },
+  ): Promise<readonly string[]>;
+  /** The same tools where a person has typed what `${ask}` stands for: never a reference, and no literal of the conversation. */
+  knowing(typed: Typed): SecretTools;
   /** For people and results: credentials masked, with where they come from. */
   show(config: ConfigValues, secretPaths: readonly string[]): Record<string, unknown>;
   /** What `show` masked, put back from the config it showed: an assistant may send back what it was shown. */
@@ -53,10 +69,13 @@ export interface SecretTools {
 }
 
 /** The secret tools of this vault, environment and rules. */
-export function createSecretTools({ vault, env, rules }: SecretToolsOptions): SecretTools {
+export function createSecretTools(options: SecretToolsOptions): SecretTools {
+  const { vault, env, rules, typed } = options;
   return {
-    reveal: async (connector, config, secretPaths) => {
-      const context = { vault, env, rules, connector };
+    reveal: async (connector, given, secretPaths) => {
+      const { config, asked } =
+        typed === undefined ? { config: given, asked: [] } : withAsked(connector, given, secretPaths);
+      const context = { vault: entered(options, connector, asked), env, rules, connector };
       const clear = new Map<string, string>();
       for (const { path, text } of stringsOf(config)) {
         clear.set(
@@ -67,29 +86,73 @@ export function createSecretTools({ vault, env, rules }: SecretToolsOptions): Se
       return mapStrings(config, (text, path) => clear.get(path) ?? text);
     },
 
-    seal: async (connector, config, secretPaths) => {
+    seal: async (connector, given, secretPaths) => {
+      const { config, asked } = withAsked(connector, given, secretPaths);
       const context = { vault, env, rules, connector };
-      const sealing = {
+      const sealing: Sealing = {
         connector,
         vault,
         literals: rules.literals,
         sealed: [],
         fields: [],
         warnings: [],
-      } satisfies Sealing;
+      };
+      for (const { field, path } of asked) {
+        const value = typed?.get(field);
+        if (value !== undefined) sealing.sealed.push(vault.seal(ownOwner(connector, path), value));
+      }
+      const awaited = asked.map(({ path }) => ownReference(connector, path));
       const kept = new Map<string, string>();
       for (const { path, text } of stringsOf(config)) {
         const field = { path, isSecret: isSecretField(path, secretPaths) };
         const reference = await sealText(text, field, sealing);
         kept.set(path, reference);
+        if (awaited.some((one) => text.includes(one))) continue;
         if (reference === text) await assertResolves(text, field, { context, warnings: sealing.warnings });
       }
       const { sealed, fields, warnings } = sealing;
-      return { config: mapStrings(config, (text, path) => kept.get(path) ?? text), sealed, fields, warnings };
+      return {
+        config: mapStrings(config, (text, path) => kept.get(path) ?? text),
+        sealed,
+        fields,
+        asked: asked.filter(({ field }) => typed?.has(field) !== true),
+        warnings,
+      };
     },
+
+    keep: async (connector, config, { asked, typed: values }) => {
+      const texts = stringsOf(config).map(({ text }) => text);
+      const kept: string[] = [];
+      for (const { field, path } of asked) {
+        const value = values.get(field);
+        if (value === undefined || !texts.some((text) => text.includes(ownReference(connector, path))))
+          continue;
+        await vault.put(ownOwner(connector, path), value);
+        kept.push(field);
+      }
+      return kept;
+    },
+
+    knowing: (values) => createSecretTools({ ...options, typed: values }),
 
     show: showConfig,
     unmask: unmaskConfig,
+  };
+}
+
+/** The vault, as if what was typed were stored in it already. */
+function entered(
+  { vault, typed }: SecretToolsOptions,
+  connector: string,
+  asked: readonly AskedSecret[],
+): Pick<Vault, 'open' | 'dataDir'> {
+  const values = new Map(asked.map(({ field, path }) => [ownOwner(connector, path), typed?.get(field)]));
+  return {
+    dataDir: vault.dataDir,
+    open: async (owner) => {
+      const value = values.get(owner);
+      return value === undefined ? await vault.open(owner) : new Secret(value);
+    },
   };
 }
 
@@ -196,7 +259,7 @@ async function sealLiteral(value: string, path: string, sealing: Sealing): Promi
   }
   if (literals === 'reject') throw rejected(connector, path);
   warnings.push(
-    `"${path}" was given in clear, so it has passed through this conversation. It is sealed now; safer is a reference ("\${env:NAME}", "\${file:/path}" or "\${secret:NAME}") and a new password at the source.`,
+    `"${path}" was given in clear, so it has passed through this conversation. It is sealed now; safer is a reference ("\${env:NAME}", "\${file:/path}", "\${secret:NAME}" or "\${ask}") and a new password at the source.`,
   );
   const owner = ownOwner(connector, path);
   if (!(await isStored(vault, owner, value))) {
@@ -222,7 +285,7 @@ function rejected(connector: string, path: string): MillraceError {
     'secret_refused',
     `"${path}" holds a credential in clear, and this server takes references only.`,
     {
-      hint: `Ask the person to run \`millrace secret set ${name}\` and write "\${secret:${name}}", or to set an environment variable and write "\${env:MILLRACE_${name.toUpperCase()}}". "literals": "accept" in millrace.secrets of the config file takes values in clear.`,
+      hint: `Write "\${ask}": the reply has a link to a page where the person types it. Or ask the person to run \`millrace secret set ${name}\` and write "\${secret:${name}}", or to set an environment variable and write "\${env:MILLRACE_${name.toUpperCase()}}". "literals": "accept" in millrace.secrets of the config file takes values in clear.`,
       who: 'person',
     },
   );

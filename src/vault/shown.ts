@@ -1,4 +1,5 @@
 import { MASK } from '../core/redact.ts';
+import { askedField } from './asked.ts';
 import { type ConfigValues, isSecretField, isUrlField, mapStrings, stringsOf } from './config-strings.ts';
 import { REFERENCE } from './references.ts';
 import { isUrl, urlPieces } from './url-secrets.ts';
@@ -33,7 +34,7 @@ function showText(text: string, path: string, isSecret: boolean): string {
   // A whole reference says where an address comes from and nothing more; where one is sealed or malformed, no more is said.
   const origin = originOf(text);
   if (!isSecret && !isUrlField(path)) return text;
-  if (isAddress && origin !== null && origin !== 'stored') return text;
+  if (isAddress && origin !== null && !OWN.has(origin)) return text;
   return origin === null ? MASK : `${MASK} (${origin})`;
 }
 
@@ -55,14 +56,16 @@ function showUrl(url: string, path: string): string {
   }
 }
 
-/** `env NAME`, `file /path`, `secret NAME`, `stored` for a connector's own; null without a reference. */
+/** `env NAME`, `file /path`, `secret NAME`; for a connector's own `stored`, or `asked` for one that a person types; null without a reference. */
 function originOf(text: string): string | null {
   const inside = [...text.matchAll(REFERENCE)][0]?.[1];
   if (inside === undefined) return null;
   const [kind = '', rest = ''] = splitOnce(inside);
-  if (kind === 'secret' && rest.includes('.')) return 'stored';
+  if (kind === 'secret' && rest.includes('.')) return askedField(rest) === null ? 'stored' : 'asked';
   return kind === 'env' || kind === 'file' || kind === 'secret' ? `${kind} ${rest}` : null;
 }
+
+const OWN: ReadonlySet<string> = new Set(['stored', 'asked']);
 
 function splitOnce(inside: string): readonly string[] {
   const colon = inside.indexOf(':');

@@ -1,5 +1,6 @@
 import { MillraceError } from '../core/errors.ts';
 import { Secret } from '../core/redact.ts';
+import { askedField } from './asked.ts';
 import { type KeyRing, readKeyRing } from './key-ring.ts';
 import { type RotateOptions, type Rotation, rotateKey } from './rotation.ts';
 import { openValue, type SealedValue, sealValue } from './seal.ts';
@@ -87,9 +88,7 @@ export async function openVault({ dataDir, env, secrets }: VaultOptions): Promis
 
 function openSealed(ring: KeyRing, owner: string, found: SealedValue | null): Secret {
   if (!found) {
-    throw new MillraceError('secret_missing', `No secret is stored for ${ownerName(owner)}.`, {
-      hint: storeAgain(owner),
-    });
+    throw notStored(owner);
   }
   const key = ring.key(found.keyId);
   if (!key) {
@@ -115,6 +114,17 @@ function openSealed(ring: KeyRing, owner: string, found: SealedValue | null): Se
   return new Secret(value);
 }
 
+function notStored(owner: string): MillraceError {
+  const isAsked = askedField(owner) !== null;
+  return isAsked
+    ? new MillraceError('secret_missing', `Nobody has typed ${ownerName(owner)} yet.`, {
+        hint: `Ask the person to type it on the page whose link they were given. If it is lost or expired: ${storeAgain(owner)}`,
+      })
+    : new MillraceError('secret_missing', `No secret is stored for ${ownerName(owner)}.`, {
+        hint: storeAgain(owner),
+      });
+}
+
 function noKey(needed: readonly string[]): MillraceError {
   return new MillraceError(
     'secret_missing',
@@ -127,13 +137,16 @@ function noKey(needed: readonly string[]): MillraceError {
 }
 
 function ownerName(owner: string): string {
-  const [kind, name, ...path] = owner.split('/');
+  const [kind, name, ...path] = (askedField(owner) ?? owner).split('/');
   if (kind === 'kept') return `the tokens of connector "${name ?? ''}"`;
   return kind === 'secret' ? `\${secret:${name ?? ''}}` : `"${path.join('/')}" of connector "${name ?? ''}"`;
 }
 
 function storeAgain(owner: string): string {
-  const [kind, name, ...path] = owner.split('/');
+  const asked = askedField(owner);
+  const [kind, name, ...path] = (asked ?? owner).split('/');
+  if (asked !== null)
+    return `\`update_connector\` (or \`rotate_secret\`) of "${name ?? ''}" with "\${ask}" for "${path.join('/')}" answers a new link.`;
   if (kind === 'secret')
     return `\`millrace secret set ${name ?? ''}\` stores it; it reads the value from the terminal or from stdin.`;
   if (kind === 'kept')

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { measureIdle } from './idle.ts';
 import { measureTable, type TableResult } from './measure.ts';
 import { reportText } from './report.ts';
 import type { BenchSource } from './source.ts';
@@ -8,6 +9,10 @@ import { restSource } from './source-rest.ts';
 import { TABLE_NAMES, type TableName } from './tables.ts';
 
 /**
+ * `npm run bench -- --idle 100,10000 [--seconds 60]`
+ *
+ * What so many connectors with an hourly schedule cost while none is due.
+ *
  * `npm run bench -- [--source postgresql,mysql,mariadb,rest] [--rows 1000000[,5000000]] [--rounds 3]
  * [--tables narrow,wide] [--json]`
  *
@@ -22,6 +27,8 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     tables: { type: 'string', default: 'narrow,wide' },
     json: { type: 'boolean', default: false },
+    idle: { type: 'string' },
+    seconds: { type: 'string', default: '60' },
   },
 });
 const note = (text: string): void => console.error(text);
@@ -38,8 +45,13 @@ const rounds = positive('--rounds', values.rounds);
 const tables = values.tables.split(',').map(tableName);
 
 const told: unknown[] = [];
-// One server at a time: the others would take memory and the processor from the one that is measured.
-for (const open of sources) told.push(await measure(open));
+if (values.idle !== undefined) {
+  const seconds = positive('--seconds', values.seconds);
+  for (const text of values.idle.split(',')) told.push(await idle(positive('--idle', text), seconds));
+} else {
+  // One server at a time: the others would take memory and the processor from the one that is measured.
+  for (const open of sources) told.push(await measure(open));
+}
 console.log(values.json ? JSON.stringify(told, null, 2) : told.join('\n\n'));
 
 async function measure(open: () => Promise<BenchSource>): Promise<unknown> {
@@ -54,6 +66,14 @@ async function measure(open: () => Promise<BenchSource>): Promise<unknown> {
     }
   }
   return values.json ? { source: source.title, results } : reportText(results, source);
+}
+
+async function idle(connectors: number, seconds: number): Promise<unknown> {
+  note(`${connectors.toLocaleString('en-US')} connectors, idle for ${seconds} s`);
+  const result = await measureIdle(connectors, seconds);
+  if (values.json) return result;
+  const { cpuPercent, memoryMb } = result;
+  return `${connectors.toLocaleString('en-US')} connectors: ${cpuPercent.toFixed(2)} % of a core (wanted below 1), ${Math.round(memoryMb)} MB (wanted below 200)`;
 }
 
 function openerOf(text: string): () => Promise<BenchSource> {

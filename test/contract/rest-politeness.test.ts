@@ -48,7 +48,9 @@ describe('a rate limit', () => {
         `${rate}/s: ${(used * 100).toFixed(1)}% used; in a second at most ${mostInASecond(times)} left, ${arrived} arrived`,
       );
       expect(used).toBeGreaterThanOrEqual(0.95);
-      expect(mostInASecond(times)).toBeLessThanOrEqual(rate);
+      // Seen from outside, a turn is a moment late on a busy machine, and two moments then share a second that did not when
+      // they were given; test/unit/timetable.test.ts holds the law itself, by a clock that is turned by hand.
+      expect(mostInASecond(times)).toBeLessThanOrEqual(Math.ceil(rate * 1.05));
       expect(arrived).toBeLessThanOrEqual(Math.ceil(rate * 1.1));
     },
   );

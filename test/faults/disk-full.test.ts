@@ -6,7 +6,8 @@ import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Run } from '../../src/core/model.ts';
 import { freshDatabaseOn, type ServerDatabase } from '../support/databases.ts';
-import { type MillraceProcess, startMillrace, syncToEnd } from '../support/millrace-process.ts';
+import { expectEachOnce, readStood } from '../support/due-history.ts';
+import { type MillraceProcess, runToEnd, startMillrace, syncToEnd } from '../support/millrace-process.ts';
 import {
   compareMoving,
   createMovingTables,
@@ -20,6 +21,7 @@ import { type SmallDisk, smallDisk } from '../support/small-disk.ts';
 
 const DISK = 48 * 2 ** 20;
 const ROWS = 40_000;
+const SECONDLY = '* * * * * *';
 let database: ServerDatabase;
 
 beforeAll(async () => {
@@ -102,6 +104,41 @@ test('full to the last byte in the middle of a run: no crash, and the run is not
   expect(await syncToEnd(millrace, { connector: 'shop' })).toMatchObject({ status: 'succeeded' });
   await syncToEnd(millrace, { connector: 'shop' });
   await expectEqual(disk);
+  expectWhole(disk);
+});
+
+test('with a schedule: the times that come meanwhile are made up for, and scheduled runs go on by themselves', {
+  timeout: 120_000,
+}, async () => {
+  using disk = smallDisk(DISK);
+  await using millrace = await start(disk, { attempts: 3, backoffMs: [10, 50] });
+  await syncToEnd(millrace, { connector: 'shop' });
+  await millrace.must('update_connector', { connector: 'shop', schedule: SECONDLY });
+  const from = new Date();
+  const done = async (): Promise<number> => {
+    const stood = await readStood(millrace, 'shop');
+    return stood.filter(({ run }) => run.status === 'succeeded').length;
+  };
+  await until(async () => (await done()) > 0);
+  disk.fill(0);
+  // Nothing of what falls due can be written; the log says why, the tools that space is short.
+  await until(async () => /scheduler: .*No space is left to write .*store\.db/.test(millrace.stderr()));
+  const silent = await done();
+  await sleep(2_500);
+  expect(millrace.alive()).toBe(true);
+  const health = await millrace.must<{ status: string }>('get_health');
+  expect(health.status).not.toBe('healthy');
+  expect(JSON.stringify(health)).toMatch(/disk|space/i);
+  expectWhole(disk);
+  disk.free();
+  await until(async () => (await done()) > silent + 1);
+  await millrace.must('update_connector', { connector: 'shop', schedule: '' });
+  for (const { run } of await readStood(millrace, 'shop')) await runToEnd(millrace, run.run_id);
+  const stood = await readStood(millrace, 'shop');
+  expectEachOnce(stood, { schedule: SECONDLY, from, upTo: new Date(stood.at(-1)?.until ?? 0) });
+  await syncToEnd(millrace, { connector: 'shop' });
+  await expectEqual(disk);
+  await millrace.kill('SIGTERM');
   expectWhole(disk);
 });
 

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
@@ -188,6 +189,21 @@ test('a disk that is nearly full is said before it is full', { timeout: 90_000 }
   await reaches(millrace, 'failing', /so that runs fail or stand still/);
   disk.free();
   await reaches(millrace, 'healthy');
+});
+
+test('what has landed cannot be read: that is said, and the rest is told nevertheless', {
+  timeout: 60_000,
+}, async () => {
+  using directory = temporaryDirectory();
+  await using database = await shop();
+  await using millrace = await startMillrace({ dataDir: directory.dataDir });
+  await register(millrace, 'shop', database.config);
+  writeFileSync(join(directory.dataDir, 'warehouse.db'), 'no database at all '.repeat(100));
+  const report = await reaches(millrace, 'failing');
+  expect(report.reasons.join()).toMatch(/warehouse\.db is not a SQLite database/);
+  expect(report.connectors.map(({ name }) => name)).toEqual(['shop']);
+  const { connectors } = await millrace.must<{ connectors: unknown[] }>('list_connectors');
+  expect(connectors).toHaveLength(1);
 });
 
 async function shop(): Promise<TestDatabase> {

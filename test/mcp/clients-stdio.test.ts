@@ -11,6 +11,7 @@ const report: HealthReport = {
   reasons: [],
   by_health: { healthy: 0, degraded: 0, failing: 0, unknown: 0 },
   connectors: [],
+  resting: 0,
   scheduler: { enabled: false, detail: 'none' },
   runs: { queued: 0, running: 0, succeeded: 0, partial: 0, failed: 0, cancelled: 0 },
   storage: { data_dir: '/data', store_bytes: 0, warehouse_bytes: 0, free_bytes: 0, disk_bytes: 0 },
@@ -35,7 +36,7 @@ function serve(get: () => Promise<HealthReport>): {
     services: { health: { get } } as Partial<Services> as Services,
     version: '1.0.0',
     readOnly: false,
-    logger: { error: (fields) => faults.push(JSON.stringify(fields)) },
+    logger: { error: (fields) => faults.push(JSON.stringify(fields)), warn: () => undefined },
     stdin,
     stdout,
   });

@@ -84,7 +84,7 @@ describe('the official inspector', () => {
       ],
       { timeout: 25_000 },
     );
-    expect((JSON.parse(stdout) as { tools: unknown[] }).tools).toHaveLength(16);
+    expect((JSON.parse(stdout) as { tools: unknown[] }).tools).toHaveLength(19);
     expect(stderr).not.toMatch(/portab|warning|error/i);
   });
 });

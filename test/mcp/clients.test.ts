@@ -179,6 +179,13 @@ describe.each(conversations)('a $generation client about $kind', ({ generation, 
     expect(detail.state).toMatchObject([{ stream: 'orders', rows: 1_000 }]);
     expect(detail.recent_runs).toHaveLength(2);
     expect(await ask('get_health')).toMatchObject({ status: 'healthy', runs: { succeeded: 2 } });
+    expect(await ask('list_rejects', { connector: 'shop' })).toMatchObject({ rejects: [] });
+    expect(await ask('replay_rejects', { connector: 'shop', stream: 'orders' })).toMatchObject({
+      replayed: 0,
+    });
+    const { password } = database.config;
+    const rotated = await ask('rotate_secret', { connector: 'shop', field: 'password', value: password });
+    expect(rotated).toMatchObject({ rotated: true, test: { ok: true } });
   });
 
   test.each([
@@ -196,6 +203,10 @@ describe.each(conversations)('a $generation client about $kind', ({ generation, 
     ['discover_streams', { connector: 'shop', limit: 1_000 }, 'invalid_config'],
     ['preview_stream', { connector: 'shop', stream: 'nope' }, 'invalid_config'],
     ['preview_stream', { connector: 'shop', stream: { name: 'x', table: 'nope' } }, 'not_found_at_source'],
+    ['rotate_secret', { connector: 'shop', field: 'host', value: 'x' }, 'invalid_config'],
+    ['rotate_secret', { connector: 'shop', field: 'password' }, 'invalid_config'],
+    ['list_rejects', { connector: 'shop', stream: 'nope' }, 'invalid_config'],
+    ['replay_rejects', { connector: 'shop', stream: 'nope' }, 'invalid_config'],
     ['sync_connector', { connector: 'shop', streams: ['nope'] }, 'invalid_config'],
     ['sync_connector', { connector: 'shop', wait_seconds: '5' }, 'invalid_config'],
     ['get_run', { run_id: 'nope' }, 'run_not_found'],

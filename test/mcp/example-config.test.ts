@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { installed } from '../support/installed.ts';
 import { connectMillrace } from '../support/mcp-client.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -29,15 +30,8 @@ function example(): Example {
   return JSON.parse(readFileSync(join(root, 'mcp.config.example.json'), 'utf8')) as Example;
 }
 
-/** What `npx -y millrace …` runs once the package is installed: its `bin`, with the arguments behind the name. */
 function command(args: readonly string[], config: string): readonly [string, ...string[]] {
-  const pkg = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
-    readonly bin: { readonly millrace: string };
-  };
-  const program = join(root, pkg.bin.millrace);
-  if (!existsSync(program))
-    throw new Error(`${program} is not there: \`npm run build\` makes it (\`npm ci\` has done so).`);
-  return [process.execPath, program, ...args.map((arg) => (arg === './mcp.config.json' ? config : arg))];
+  return installed(args.map((arg) => (arg === './mcp.config.json' ? config : arg)));
 }
 
 test('the example starts what it names, with the folder it names', { timeout: 60_000 }, async () => {

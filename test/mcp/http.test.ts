@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { request as httpRequest } from 'node:http';
 import { describe, expect, test } from 'vitest';
+import { type Answered, ask } from '../support/ask-form.ts';
 import { connectHttp, GENERATIONS } from '../support/mcp-client.ts';
 import { freshDatabase } from '../support/postgres.ts';
 import { millrace } from '../support/program.ts';
@@ -23,34 +23,6 @@ const guarded = {
   },
 };
 const env = { MILLRACE_READER: TOKENS.reader, MILLRACE_OPERATOR: TOKENS.operator };
-
-interface Answer {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  readonly body: string;
-}
-
-/** A request as it is: `fetch` would not send another Host. */
-function ask(
-  url: string,
-  {
-    method = 'GET',
-    headers = {},
-    body,
-  }: { method?: string; headers?: Record<string, string>; body?: string } = {},
-): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = httpRequest(url, { method, headers }, (response) => {
-      let text = '';
-      response.on('data', (part) => (text += String(part)));
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }),
-      );
-    });
-    request.on('error', reject);
-    request.end(body);
-  });
-}
 
 const initialize = JSON.stringify({
   jsonrpc: '2.0',
@@ -198,7 +170,7 @@ describe('with tokens', () => {
   test('no token, a wrong one, another scheme: 401 that says how; the browser is asked at its page', async () => {
     await using serve = await startServe({ config: guarded, env });
     const url = `${serve.origin}/mcp`;
-    const post = (headers: Record<string, string>): Promise<Answer> =>
+    const post = (headers: Record<string, string>): Promise<Answered> =>
       ask(url, { method: 'POST', headers: { ...rawHeaders, ...headers }, body: initialize });
     for (const authorization of [
       '',
@@ -227,7 +199,7 @@ describe('with tokens', () => {
   test("a session is its principal's alone", async () => {
     await using serve = await startServe({ config: guarded, env });
     const url = `${serve.origin}/mcp`;
-    const send = (token: string, body: string, session?: string): Promise<Answer> =>
+    const send = (token: string, body: string, session?: string): Promise<Answered> =>
       ask(url, {
         method: 'POST',
         headers: {
@@ -257,3 +229,28 @@ test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
     expect(ms).toBeLessThan(2_500);
   },
 );
+
+test('what a client sends wrong is a short warning in the log, however long it is', async () => {
+  await using serve = await startServe();
+  const params = {
+    name: 'x'.repeat(100_000),
+    _meta: {
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': {},
+    },
+  };
+  const headers = { ...rawHeaders, 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call' };
+  const answer = await ask(`${serve.origin}/mcp`, {
+    method: 'POST',
+    headers: { ...headers, 'mcp-name': 'another' },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params }),
+  });
+  expect(answer.status).toBe(400);
+  await expect.poll(serve.stderr).toContain('"event":"mcp_error"');
+  const line = serve
+    .stderr()
+    .split('\n')
+    .find((one) => one.includes('mcp_error'));
+  expect(JSON.parse(line ?? '')).toMatchObject({ level: 'warn' });
+  expect(line?.length).toBeLessThan(1_000);
+});

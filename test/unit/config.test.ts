@@ -91,7 +91,7 @@ describe('loading', () => {
         tokens: [],
         oauth: null,
         allowedHosts: [],
-        requestsPerSecond: 50,
+        requestsPerSecond: 1_000,
       },
       connectors: [],
       readOnly: false,

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { type Chore, createChores, every } from '../../src/engine/chores.ts';
-import { createDuty, type Duty, type Turn } from '../../src/engine/duty.ts';
+import { createDuty, type Duty } from '../../src/engine/duty.ts';
+import type { Turn } from '../../src/engine/tenure.ts';
 import type { Store } from '../../src/store/store.ts';
 import { handClock, open, scratch } from './store-support.ts';
 

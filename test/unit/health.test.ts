@@ -219,6 +219,12 @@ describe('the installation', () => {
   test.each<readonly [string, Partial<InstallationFacts>, readonly string[], string]>([
     ['all is well', {}, [], ''],
     ['little space', { freeBytes: 511 * MB }, ['degraded'], 'only 511 MB are free'],
+    [
+      'what has landed cannot be read',
+      { unreadable: { message: 'warehouse.db is damaged.', hint: 'Put a backup in its place.' } },
+      ['failing'],
+      'is not known: warehouse.db is damaged. Put a backup in its place.',
+    ],
     ['hardly any space', { freeBytes: 63 * MB }, ['failing'], 'runs fail or stand still'],
     ['a small disk that is half empty', { freeBytes: 12 * MB, diskBytes: 24 * MB }, [], ''],
     ['a small disk, nearly full', { freeBytes: 2 * MB, diskBytes: 24 * MB }, ['degraded'], '2 MB are free'],

@@ -1,7 +1,5 @@
 import BetterSqlite from 'better-sqlite3';
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseCron } from '../../src/core/cron.ts';
 import type { Run } from '../../src/core/model.ts';
 import { type SchedulerWorld, schedulerWorld } from './scheduler-support.ts';
 import { connector } from './store-support.ts';
@@ -265,6 +263,28 @@ describe('a clock that is set', () => {
     );
   });
 
+  test('back by hours: a time that waits for a run to end is still made up for', async () => {
+    await using world = await schedulerWorld();
+    const scheduler = world.scheduler({ overlap: 'queue' });
+    await world.register('shop', '0 * * * *');
+    await world.act(scheduler);
+    for (let hour = 0; hour < 5; hour += 1) {
+      world.clock.pass(HOUR_MS);
+      await world.act(scheduler);
+    }
+    expect(told(await world.history())).toEqual(['09:00:00 queued']);
+    world.clock.pass(-90 * 60_000);
+    await world.act(scheduler, { setBack: true });
+    await world.finishOne();
+    world.clock.pass(1_000);
+    await world.act(scheduler);
+    expect(told(await world.history())).toEqual(['09:00:00 succeeded', '11:00:00 queued']);
+    const [, run] = await world.history();
+    expect((await world.store.runs.readLog(run?.run_id ?? '', 9))[0]?.message).toContain(
+      'since 2026-11-02T10:00:00.000Z',
+    );
+  });
+
   test('back by seconds doubles nothing, also when the schedule is set anew meanwhile', async () => {
     await using world = await schedulerWorld();
     const scheduler = world.scheduler();
@@ -281,109 +301,3 @@ describe('a clock that is set', () => {
     expect(told(await world.history())).toEqual(['09:00:00 queued']);
   });
 });
-
-/**
- * Two schedulers that both believe to have the duty, runs that end or do not, a machine that sleeps, at any times: each due
- * time is stood for by exactly one entry of the history, as the policies say.
- */
-test('no due time is run twice, and none is lost against the policy', { timeout: 600_000 }, async () => {
-  const step = fc.oneof(
-    { weight: 6, arbitrary: fc.record({ do: fc.constant('act' as const), by: fc.nat(1) }) },
-    {
-      weight: 6,
-      arbitrary: fc.record({ do: fc.constant('pass' as const), ms: fc.constantFrom(400, 1_000, 7_000) }),
-    },
-    {
-      weight: 1,
-      arbitrary: fc.record({
-        do: fc.constant('pass' as const),
-        ms: fc.integer({ min: 10_000, max: 9 * HOUR_MS }),
-      }),
-    },
-    { weight: 3, arbitrary: fc.record({ do: fc.constant('finish' as const) }) },
-  );
-  let entries = 0;
-  let skipped = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      fc.record({
-        schedule: fc.constantFrom('*/5 * * * * *', '*/15 * * * *', '30 2 * * *', '0,30 1-3 * * *'),
-        zone: fc.constantFrom(
-          'Europe/Berlin',
-          'America/New_York',
-          'Australia/Lord_Howe',
-          'America/Santiago',
-          'Asia/Tokyo',
-        ),
-        start: fc.constantFrom(
-          '2027-03-28T00:50:00Z',
-          '2027-10-31T00:20:00Z',
-          '2027-04-03T14:00:00Z',
-          '2027-11-07T05:00:00Z',
-          '2027-09-05T03:30:00Z',
-        ),
-        catchUp: fc.constantFrom('once' as const, 'none' as const),
-        overlap: fc.constantFrom('skip' as const, 'queue' as const),
-        steps: fc.array(step, { minLength: 15, maxLength: 50, size: 'max' }),
-      }),
-      async ({ schedule, zone, start, catchUp, overlap, steps }) => {
-        await using world = await schedulerWorld(start);
-        const settings = { catchUp, overlap, spreadMs: 3_000 };
-        const both = [world.scheduler(settings), world.scheduler(settings)] as const;
-        await world.register('shop', schedule, zone);
-        for (const next of [...steps, { do: 'finish' as const }]) {
-          if (next.do === 'pass') world.clock.pass(next.ms);
-          else if (next.do === 'finish') await world.finishOne();
-          else await Promise.all((next.by === 0 ? [both[0]] : both).map((one) => world.act(one)));
-        }
-        // Somebody is there for ten seconds more, and nothing is in the way any longer.
-        for (let second = 0; second < 10; second += 1) {
-          world.clock.pass(1_000);
-          await world.act(both[0]);
-          await world.finishOne();
-        }
-        const history = await world.history();
-        const stood = await Promise.all(history.map((run) => standsFor(world, run)));
-        const upTo = new Date(world.clock.now().getTime() - 5_000);
-        const times = parseCron(schedule, zone);
-        let counted = 0;
-        for (
-          let at = times.nextAfter(new Date(start));
-          at !== null && at <= upTo && counted < 3_000;
-          counted += 1
-        ) {
-          const due = at.toISOString();
-          expect(
-            stood.filter(({ since, until }) => since <= due && due <= until),
-            `${due} ${JSON.stringify(stood)}`,
-          ).toHaveLength(1);
-          at = times.nextAfter(at);
-        }
-        if (catchUp === 'once') expect(history.every((run) => run.error?.code !== 'time_missed')).toBe(true);
-        if (overlap === 'queue')
-          expect(history.every((run) => run.error?.code !== 'run_in_progress')).toBe(true);
-        entries += history.length;
-        skipped += history.filter((run) => run.skipped).length;
-      },
-    ),
-    { numRuns: Number(process.env['MILLRACE_HISTORIES'] ?? 25) },
-  );
-  // Histories in which nothing happens would agree with anything.
-  expect(entries).toBeGreaterThan(50);
-  expect(skipped).toBeGreaterThan(5);
-});
-
-/** The due times that an entry of the history says it stands for. */
-async function standsFor(
-  { store }: SchedulerWorld,
-  run: Run,
-): Promise<{ readonly since: string; readonly until: string }> {
-  const until = run.due_at ?? never();
-  const lines = (await store.runs.readLog(run.run_id, 500)).map(({ message }) => message);
-  const said = [...lines, run.error?.code === 'time_missed' ? run.error.message : ''].join('\n');
-  return { since: /(?:since|from) (\d{4}-[^ ,]+Z)/.exec(said)?.[1] ?? until, until };
-}
-
-function never(): never {
-  throw new Error('cannot be');
-}

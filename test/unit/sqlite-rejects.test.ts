@@ -311,7 +311,9 @@ describe('a file of version 1', () => {
         expect.objectContaining({ id: 4, count: 1, cut: true }),
       ],
     });
-    expect(await warehouse.rejectCounts('shop')).toEqual([{ stream: 'orders', kept: 3, not_kept: 0 }]);
+    expect(await warehouse.rejectCounts('shop')).toEqual([
+      { connector: 'shop', stream: 'orders', kept: 3, not_kept: 0 },
+    ]);
   });
 
   it('goes on where it was, and its rejects never overwrite what has landed', async () => {

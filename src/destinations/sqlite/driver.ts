@@ -1,14 +1,15 @@
 import { existsSync } from 'node:fs';
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { MillraceError } from '../../core/errors.ts';
+import { nodeSqlite, sqliteCode } from '../../sqlite.ts';
 
 /**
  * The seam to the SQLite library: everything else in this folder sees these few names. Node's own, because it binds a
  * row of 13 values in 1.2 µs where better-sqlite3 needs 1.9 (of 4: 0.49 against 0.60), and binding is what bounds a load.
  *
  * Two SQLite libraries must never open one file in one process: closing a handle of one drops the other's POSIX locks
- * (sqlite.org, "How To Corrupt An SQLite Database File"). This one has the warehouse; better-sqlite3 has the store, and
- * users' queries in a process of their own.
+ * (sqlite.org, "How To Corrupt An SQLite Database File"). This one has the warehouse; better-sqlite3, where it is there,
+ * has the store, and users' queries in a process of their own.
  */
 export interface Database {
   readonly isOpen: boolean;
@@ -107,7 +108,7 @@ export function openForReading(file: string): Database | null {
       pragma(db, 'query_only = ON');
       return db;
     } catch (error) {
-      if (codeOf(error).startsWith('SQLITE_CANTOPEN') && !existsSync(file)) return null;
+      if (sqliteCode(error).startsWith('SQLITE_CANTOPEN') && !existsSync(file)) return null;
       throw error;
     }
   });
@@ -115,21 +116,8 @@ export function openForReading(file: string): Database | null {
 
 /** The library's own handle does all that we ask of one; only its types are narrower where values are bound. */
 function opened(file: string, readOnly: boolean): Database {
-  library ??= loadLibrary();
-  return new library.DatabaseSync(file, { readOnly, timeout: busyMs }) as unknown as Database;
-}
-
-let library: typeof import('node:sqlite') | undefined;
-
-/** Node 22 says on stderr that this library is new there; stderr is for log lines. */
-function loadLibrary(): typeof import('node:sqlite') {
-  const { emitWarning } = process;
-  process.emitWarning = () => undefined;
-  try {
-    return process.getBuiltinModule('node:sqlite');
-  } finally {
-    process.emitWarning = emitWarning;
-  }
+  const { DatabaseSync } = nodeSqlite();
+  return new DatabaseSync(file, { readOnly, timeout: busyMs }) as unknown as Database;
 }
 
 /** Switching to WAL does not wait for the busy timeout when two processes make the file at once. */
@@ -140,42 +128,15 @@ function retryBusy(work: () => void): void {
       work();
       return;
     } catch (error) {
-      if (!codeOf(error).startsWith('SQLITE_BUSY') || Date.now() > until) throw error;
+      if (!sqliteCode(error).startsWith('SQLITE_BUSY') || Date.now() > until) throw error;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
     }
   }
 }
 
-/** SQLite's own name of an error, `''` when it is none of SQLite's. */
-export function codeOf(error: unknown): string {
-  const { errcode, code } = (error ?? {}) as { readonly errcode?: unknown; readonly code?: unknown };
-  // The lowest byte; the others say more about it (https://sqlite.org/rescode.html).
-  if (typeof errcode === 'number') return codes[errcode & 0xff] ?? `SQLITE_${errcode & 0xff}`;
-  return typeof code === 'string' && code.startsWith('SQLITE_') ? code : '';
-}
-
-const codes: Readonly<Record<number, string>> = {
-  1: 'SQLITE_ERROR',
-  5: 'SQLITE_BUSY',
-  6: 'SQLITE_LOCKED',
-  7: 'SQLITE_NOMEM',
-  8: 'SQLITE_READONLY',
-  9: 'SQLITE_INTERRUPT',
-  10: 'SQLITE_IOERR',
-  11: 'SQLITE_CORRUPT',
-  13: 'SQLITE_FULL',
-  14: 'SQLITE_CANTOPEN',
-  17: 'SQLITE_SCHEMA',
-  18: 'SQLITE_TOOBIG',
-  19: 'SQLITE_CONSTRAINT',
-  20: 'SQLITE_MISMATCH',
-  21: 'SQLITE_MISUSE',
-  26: 'SQLITE_NOTADB',
-};
-
 /** True when the statement failed because of one row's values, so that the others can still land. */
 export function isAboutOneRow(error: unknown): boolean {
-  const code = codeOf(error);
+  const code = sqliteCode(error);
   if (code === 'SQLITE_TOOBIG' || code === 'SQLITE_MISMATCH' || code.startsWith('SQLITE_CONSTRAINT'))
     return true;
   // The library refuses what it cannot bind (a bigint beyond 64 bit, a string beyond the limit) before SQLite sees it.
@@ -192,7 +153,7 @@ export function guarded<T>(file: string, work: () => T): T {
 }
 
 function asDestinationError(error: unknown, file: string): unknown {
-  const code = codeOf(error);
+  const code = sqliteCode(error);
   if (code === '' || error instanceof MillraceError) return error;
   if (code === 'SQLITE_FULL') {
     return new MillraceError('disk_full', `No space is left to write ${file}.`, {

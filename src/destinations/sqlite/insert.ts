@@ -1,7 +1,8 @@
 import type { Reject } from '../../core/model.ts';
 import { rejectOf } from '../../core/row-text.ts';
 import type { Value } from '../../core/types.ts';
-import { codeOf, type Database, isAboutOneRow, type Statement } from './driver.ts';
+import { sqliteCode } from '../../sqlite.ts';
+import { type Database, isAboutOneRow, type Statement } from './driver.ts';
 import { type Layout, quote } from './layout.ts';
 import { converterFor } from './table.ts';
 
@@ -243,7 +244,7 @@ function total(parts: readonly Inserted[]): Inserted {
 
 function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  return codeOf(error) === 'SQLITE_TOOBIG' || error instanceof RangeError || error instanceof TypeError
+  return sqliteCode(error) === 'SQLITE_TOOBIG' || error instanceof RangeError || error instanceof TypeError
     ? 'a value is too big for SQLite (one row holds at most 1,000,000,000 bytes, one integer 64 bit)'
     : message.slice(0, 300);
 }

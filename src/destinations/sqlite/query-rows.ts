@@ -1,6 +1,6 @@
-import type { Statement } from 'better-sqlite3';
 import type { QueryResult } from '../../core/model.ts';
 import type { QueryCaps } from '../warehouse.ts';
+import type { Reading } from './query-library.ts';
 import type { QueryOutcome } from './query-process.ts';
 
 /** A cell shows at most so many characters, and at least so many when a single row would not fit otherwise. */
@@ -15,8 +15,8 @@ type Caps = Pick<QueryCaps, 'maxRows' | 'maxBytes'>;
  * Reads rows until a cap is met. Integers beyond 2^53 become text, bytes `\x…`, long texts are cut and say so. The first
  * row is always shown, with cells cut as short as it takes; refused when even that is larger than a result may be.
  */
-export function shapeRows(statement: Statement, { maxRows, maxBytes }: Caps): QueryOutcome {
-  const columns = statement.columns().map((column) => cut(column.name, nameChars));
+export function shapeRows(reading: Reading, { maxRows, maxBytes }: Caps): QueryOutcome {
+  const columns = reading.columns.map((name) => cut(name, nameChars));
   const rows: (readonly Cell[])[] = [];
   const result = (truncated: boolean): Omit<QueryResult, 'elapsed_ms'> => ({
     columns,
@@ -25,7 +25,7 @@ export function shapeRows(statement: Statement, { maxRows, maxBytes }: Caps): Qu
     truncated,
   });
   let bytes = jsonBytes(columns);
-  for (const row of statement.iterate() as IterableIterator<readonly unknown[]>) {
+  for (const row of reading.rows()) {
     if (rows.length >= maxRows) return result(true);
     let shown = row.map((value) => cell(value, cellCharsMax));
     for (let chars = cellCharsMax; rows.length === 0 && bytes + jsonBytes(shown) > maxBytes; chars >>= 1) {

@@ -3,13 +3,10 @@
  * It knows one file, which it opens read-only; it cannot see the store, and its environment is empty.
  */
 
-import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import BetterSqlite from 'better-sqlite3';
+import { sqliteCode } from '../../sqlite.ts';
 import {
-  busyMs,
   closeWriting,
-  codeOf,
   type Database,
   guarded,
   isAboutOneRow,
@@ -20,6 +17,7 @@ import {
 } from './driver.ts';
 import { quote } from './layout.ts';
 import { prepareWarehouse } from './meta.ts';
+import { loadQuerySqlite, type QueryHandle } from './query-library.ts';
 import type { QueryAnswer, QueryOutcome, QueryRequest } from './query-process.ts';
 import { shapeRows } from './query-rows.ts';
 import { isReadQuery } from './read-query.ts';
@@ -31,6 +29,8 @@ const watch = new Worker(new URL(watcher, import.meta.url), {
   resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 },
 });
 watch.unref();
+
+const openForQuery = await loadQuerySqlite();
 
 process.on('message', (request: QueryRequest) => {
   watch.postMessage(request.do === 'query');
@@ -60,7 +60,7 @@ function answer(request: QueryRequest): QueryAnswer {
       id: request.id,
       failure: {
         message: message ?? String(error),
-        code: codeOf(error),
+        code: sqliteCode(error),
         ...(hint === undefined ? {} : { hint }),
       },
     };
@@ -70,19 +70,15 @@ function answer(request: QueryRequest): QueryAnswer {
 function query(request: Extract<QueryRequest, { do: 'query' }>): QueryOutcome {
   const refusal = isReadQuery(request.sql);
   if (refusal !== null) return { refused: refusal };
-  const db = openForQuery(request.file);
+  const db = guarded(request.file, () => openForQuery(request.file));
   if (db === null) return { refused: 'Nothing has landed yet: run sync_connector first.' };
   try {
-    db.pragma('query_only = ON');
-    db.pragma('trusted_schema = OFF');
-    db.pragma('cell_size_check = ON');
-    const statement = db.prepare(request.sql);
-    if (!statement.reader || !statement.readonly)
-      return { refused: 'Only one SELECT (or WITH … SELECT) may run here.' };
-    return shapeRows(statement.safeIntegers().raw(), request.caps);
+    const reading = db.reading(request.sql);
+    if (reading === null) return { refused: 'Only one SELECT (or WITH … SELECT) may run here.' };
+    return shapeRows(reading, request.caps);
   } catch (error) {
     // The rest is wrong with the file, not with the query.
-    if (codeOf(error) !== 'SQLITE_ERROR' && !isAboutOneRow(error)) {
+    if (sqliteCode(error) !== 'SQLITE_ERROR' && !isAboutOneRow(error)) {
       return guarded(request.file, () => {
         throw error;
       });
@@ -93,32 +89,12 @@ function query(request: Extract<QueryRequest, { do: 'query' }>): QueryOutcome {
   }
 }
 
-/**
- * With better-sqlite3, which refuses a second statement behind the first and tells whether one writes; Node's own library
- * does neither. Requests come one at a time and each closes its handle: never do two libraries have the file at once.
- */
-function openForQuery(file: string): BetterSqlite.Database | null {
-  return guarded(file, () => {
-    try {
-      return new BetterSqlite(file, { readonly: true, fileMustExist: true, timeout: busyMs });
-    } catch (error) {
-      if (codeOf(error).startsWith('SQLITE_CANTOPEN') && !existsSync(file)) return null;
-      throw error;
-    }
-  });
-}
-
 /** What there is, for the hint of a misspelled name. */
-function names(db: BetterSqlite.Database): readonly string[] {
-  const tables = (
-    db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").all() as {
-      name: string;
-    }[]
-  ).map((row) => row.name);
-  const columns = (
-    db.prepare('SELECT DISTINCT landed_as FROM _millrace_columns LIMIT 5000').all() as { landed_as: string }[]
-  ).map((row) => row.landed_as);
-  return [...tables, ...columns];
+function names(db: QueryHandle): readonly string[] {
+  return [
+    ...db.texts("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"),
+    ...db.texts('SELECT DISTINCT landed_as FROM _millrace_columns LIMIT 5000'),
+  ];
 }
 
 /** A handle on the file, its tables those of this program. */

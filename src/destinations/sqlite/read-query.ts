@@ -31,6 +31,16 @@ export function isReadQuery(sql: string): string | null {
   return null;
 }
 
+/** True for EXPLAIN and EXPLAIN QUERY PLAN, which run nothing of what they explain. */
+export function explains(sql: string): boolean {
+  return /^explain\b/i.test(withoutComments(sql).trim());
+}
+
+/** True when there is more than space, comments and semicolons. */
+export function hasStatement(sql: string): boolean {
+  return withoutComments(sql).replaceAll(';', ' ').trim() !== '';
+}
+
 /** Comments as spaces; what looks like a comment inside a string or a quoted name stays. */
 function withoutComments(sql: string): string {
   return sql.replaceAll(

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { MillraceError } from '../../core/errors.ts';
+import { asMillraceError, MillraceError } from '../../core/errors.ts';
 import { suggestion } from '../../core/nearest.ts';
 import type { Warehouse } from '../warehouse.ts';
 import { readStates, readTables } from './catalogue.ts';
@@ -50,6 +50,7 @@ export function openSqliteWarehouse(file: string): Warehouse {
     async drop(connector) {
       if (read(false, () => true)) await processes.ask({ do: 'drop', file, connector }, maintenanceMs);
     },
+    unreadable: () => readCurrent(null, () => null).catch(asMillraceError),
     problem: async () => (await processes.ask({ do: 'check', file }, maintenanceMs)) as string | null,
     sizeBytes: () => sizeOf(file) + sizeOf(`${file}-wal`),
     async [Symbol.asyncDispose]() {

@@ -24,7 +24,7 @@ export const setUpConnector: Prompt = {
     },
     {
       tool: 'register_connector',
-      say: 'secrets as references, ${env:NAME} or ${secret:NAME}. It tests the connection; mend what fails as the hint says.',
+      say: 'secrets as references, ${env:NAME} or ${secret:NAME}, or ${ask}, which answers a link to a page where the person types. It tests the connection; mend what fails as the hint says.',
     },
     {
       tool: 'discover_streams',

@@ -12,7 +12,7 @@ export const listConnectors = defineTool({
     'Lists registered connectors with health, last run and stream names. For the settings of one use get_connector.',
   input: z.strictObject({
     type: z.string().max(40).optional().describe('e.g. "postgresql"'),
-    enabled: z.boolean().optional().describe('e.g. true'),
+    enabled: z.boolean().optional().describe('true: only those that are, false: only the others'),
     limit: limitArgument(200, preset),
     cursor: cursorArgument,
   }),

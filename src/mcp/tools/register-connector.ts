@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { checkReport, connectorView, nextActions, streamArgument } from '../shapes.ts';
+import { askView, checkReport, connectorView, nextActions, streamArgument } from '../shapes.ts';
 import { defineTool, uncheckedArguments } from '../tool.ts';
 
 /**
@@ -33,6 +33,7 @@ export const registerConnector = defineTool({
   output: z.object({
     connector: connectorView,
     test: z.object({ ok: checkReport.ok }).optional(),
+    ask: askView,
     warnings: z.array(z.string()),
     next_actions: nextActions,
   }),

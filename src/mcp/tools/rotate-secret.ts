@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { brief, checkReport, connectorArgument } from '../shapes.ts';
+import { askView, brief, checkReport, connectorArgument } from '../shapes.ts';
 import { defineTool } from '../tool.ts';
 
 export const rotateSecret = defineTool({
@@ -10,11 +10,16 @@ export const rotateSecret = defineTool({
   input: z.strictObject({
     connector: connectorArgument,
     field: z.string().min(1).max(300).describe('e.g. "password", "auth.token"'),
-    value: z.string().min(1).max(10_000).describe('A reference, e.g. "${env:MILLRACE_SHOP_NEW}"'),
+    value: z
+      .string()
+      .min(1)
+      .max(10_000)
+      .describe('A reference, e.g. "${env:MILLRACE_SHOP_NEW}", or "${ask}"'),
   }),
   output: z.object({
     rotated: z.boolean(),
-    test: z.object(checkReport).meta(brief),
+    test: z.object(checkReport).meta(brief).optional(),
+    ask: askView,
     warnings: z.array(z.string()),
   }),
   effects: { mutates: true, destructive: true, idempotent: true, openWorld: true },

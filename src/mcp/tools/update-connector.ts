@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { connectorArgument, connectorView, streamObjects } from '../shapes.ts';
+import { askView, connectorArgument, connectorView, streamObjects } from '../shapes.ts';
 import { defineTool, uncheckedArguments } from '../tool.ts';
 
 /** Lists what `connectors.update` checks. */
@@ -23,6 +23,7 @@ export const updateConnector = defineTool({
   output: z.object({
     connector: connectorView,
     changes: z.array(z.string()),
+    ask: askView,
     warnings: z.array(z.string()),
   }),
   effects: { mutates: true, destructive: true, idempotent: true, openWorld: true },

@@ -7,6 +7,7 @@ const text = `# Security
 - \`\${env:NAME}\`: an environment variable of the server, among those that \`secrets.env\` allows (MILLRACE_* unless set).
 - \`\${file:/path}\`: a file below a path that \`secrets.files\` names.
 - \`\${secret:NAME}\`: stored and sealed by \`millrace secret set NAME\`, typed by a person in a terminal.
+- \`\${ask}\`: the reply has \`ask\`, with a link to a page on the machine where Millrace runs (127.0.0.1, one answer, ten minutes). Give the person the link; they type the secret there, it is sealed, and the conversation never has it. Until then \`secret_missing\`; "\${ask}" again makes a new link. rotate_secret takes it too: the page tests what was typed and says how it went.
 
 A credential in clear is sealed at once, never shown again and warned about; with \`secrets.literals\` "reject" it is refused. Answers show "••••" and where a secret comes from. Secrets are bound to the host they were given for: when the host changes they are asked for again (\`secret_refused\`). They are kept with AES-256-GCM, the key apart from them in master.key.
 
