@@ -54,6 +54,7 @@ export interface AppOptions {
     readonly config?: string;
     readonly dataDir?: string;
     readonly readOnly: boolean;
+    readonly toolsets?: string;
     readonly logLevel?: string;
   };
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -5,12 +5,15 @@ import { z } from 'zod';
 import { configSchema } from './core/config-schema.ts';
 import { MillraceError } from './core/errors.ts';
 import { nearest, suggestion } from './core/nearest.ts';
+import { readToolsets, TOOLSETS, type Toolset } from './core/toolsets.ts';
 
 /** What the program was told: the file's section, with defaults, and the flags. */
 export interface Config extends Readonly<Omit<z.output<typeof configSchema>, 'dataDir'>> {
   /** Absolute. */
   readonly dataDir: string;
   readonly readOnly: boolean;
+  /** Whose tools are served. */
+  readonly toolsets: readonly Toolset[];
   readonly logLevel: LogLevel;
   /** Whether the file says what happens to credentials given in clear: over HTTP they are refused when it does not. */
   readonly saysLiterals: boolean;
@@ -26,6 +29,7 @@ export interface ConfigSources {
     readonly config?: string;
     readonly dataDir?: string;
     readonly readOnly?: boolean;
+    readonly toolsets?: string;
     readonly logLevel?: string;
   };
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -57,6 +61,7 @@ export function loadConfig(sources: ConfigSources): Config {
     ...options,
     dataDir,
     readOnly: flags.readOnly ?? false,
+    toolsets: flags.toolsets === undefined ? TOOLSETS : readToolsets(flags.toolsets),
     logLevel: logLevel(flags.logLevel ?? 'info'),
     saysLiterals: saysLiterals.safeParse(written).success,
     file,

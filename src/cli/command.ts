@@ -60,6 +60,7 @@ function help(): string {
     '  --config FILE     the config file (or MILLRACE_CONFIG); its key "millrace" is read',
     "  --data-dir DIR    where everything is kept (or MILLRACE_DATA_DIR; else the system's data folder)",
     '  --read-only       nothing can be registered, changed, synced or deleted',
+    '  --toolsets SETS   only these tools: setup, sync, data, or several with commas',
     '  --log-level L     trace, debug, info, warn, error or fatal; logs are JSON lines on stderr',
     '  --help, --version',
   ].join('\n');

@@ -7,6 +7,7 @@ export const GLOBAL_OPTIONS = {
   config: { type: 'string' },
   'data-dir': { type: 'string' },
   'read-only': { type: 'boolean' },
+  toolsets: { type: 'string' },
   'log-level': { type: 'string' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean' },
@@ -16,6 +17,7 @@ export interface GlobalFlags {
   readonly config?: string;
   readonly dataDir?: string;
   readonly readOnly: boolean;
+  readonly toolsets?: string;
   readonly logLevel?: string;
   readonly help: boolean;
   readonly version: boolean;
@@ -85,6 +87,7 @@ export function readCommandLine(argv: readonly string[]): CommandLine & { readon
       ...(typeof values['config'] === 'string' ? { config: values['config'] } : {}),
       ...(typeof values['data-dir'] === 'string' ? { dataDir: values['data-dir'] } : {}),
       readOnly: values['read-only'] === true,
+      ...(typeof values['toolsets'] === 'string' ? { toolsets: values['toolsets'] } : {}),
       ...(typeof values['log-level'] === 'string' ? { logLevel: values['log-level'] } : {}),
       help: values['help'] === true,
       version: values['version'] === true,
@@ -94,7 +97,7 @@ export function readCommandLine(argv: readonly string[]): CommandLine & { readon
 }
 
 function commandOf(argv: readonly string[]): CommandName {
-  const takesValue = new Set(['--config', '--data-dir', '--log-level']);
+  const takesValue = new Set(['--config', '--data-dir', '--toolsets', '--log-level']);
   const word = argv.find((part, index) => !part.startsWith('-') && !takesValue.has(argv[index - 1] ?? ''));
   if (word === undefined) return 'stdio';
   const commands = Object.keys(COMMANDS).filter((name) => name !== 'stdio');

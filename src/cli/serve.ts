@@ -27,7 +27,14 @@ export async function serve(line: CommandLine, env: Environment): Promise<number
   if (tokens.length === 0 && oauth === null && !isLoopback(host)) throw tooOpen(host);
 
   const mcp = opened.use(
-    createMcpHttp({ services, version: version(), readOnly: config.readOnly, logger: log, bodyMaxBytes }),
+    createMcpHttp({
+      services,
+      version: version(),
+      readOnly: config.readOnly,
+      toolsets: config.toolsets,
+      logger: log,
+      bodyMaxBytes,
+    }),
   );
   const metrics = opened.use(createMetrics({ services, sessions: mcp.sessions }));
   const http = opened.use(

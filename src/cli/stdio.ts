@@ -20,6 +20,7 @@ export async function stdio(line: CommandLine, env: Environment): Promise<number
     services: app.services,
     version: version(),
     readOnly: app.config.readOnly,
+    toolsets: app.config.toolsets,
     logger: app.log,
   });
   app

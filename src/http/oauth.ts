@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
 import type { Scope } from '../services/services.ts';
 import { type Principal, scopesOf } from './principals.ts';
@@ -53,14 +54,21 @@ export function createOAuthResource({ issuer, audience, jwksUrl }: OAuthSettings
         });
         const words = String(payload['scope'] ?? '').split(' ');
         const given = SCOPES.filter((scope) => words.includes(scope) || words.includes(`millrace:${scope}`));
-        const who = payload.sub ?? payload['client_id'] ?? 'unknown';
-        return given.length === 0
-          ? null
-          : { name: `oauth:${String(who).slice(0, 100)}`, scopes: scopesOf(given) };
+        const who = payload.sub ?? payload['client_id'];
+        if (given.length === 0 || typeof who !== 'string' || who === '') return null;
+        return { name: `oauth:${nameOf(who)}`, scopes: scopesOf(given) };
       } catch (error) {
         if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) throw error;
         return null;
       }
     },
   };
+}
+
+const nameChars = 100;
+
+/** A subject short enough for a log. Two long ones that begin alike stay two: sessions and confirmations are kept apart by it. */
+function nameOf(who: string): string {
+  if (who.length <= nameChars) return who;
+  return `${who.slice(0, nameChars)}…${createHash('sha256').update(who).digest('hex').slice(0, 16)}`;
 }

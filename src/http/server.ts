@@ -66,6 +66,8 @@ function createHandler(
 
   return async (request, response) => {
     harden(response);
+    if (!hasOneHost(request))
+      return write(response, text(400, 'One Host header, of a name and perhaps a port.'));
     if (!hostAllowed(request, response) || !originAllowed(request, response)) return;
     const path = pathOf(request);
     const open = openAnswer(path, doorkeeper);
@@ -75,12 +77,29 @@ function createHandler(
     const wait = await rate(principal.name || (request.socket.remoteAddress ?? ''));
     if (wait !== null) return write(response, tooMany(wait));
     if (path === '/mcp') {
+      if (!mcpMethods.includes(request.method ?? '')) return write(response, notThisMethod(mcpMethods));
       if (principal.name !== '') Object.assign(request, { auth: authOf(principal) });
       return await mcp(request, response);
     }
-    if (request.method !== 'GET') return write(response, text(405, 'Only GET here.', { allow: 'GET' }));
+    if (request.method !== 'GET') return write(response, notThisMethod(['GET']));
     write(response, await page(path, options));
   };
+}
+
+/** Those of Streamable HTTP; a `Request` of the platform cannot even be made of some others. */
+const mcpMethods: readonly string[] = ['GET', 'POST', 'DELETE'];
+
+function notThisMethod(allowed: readonly string[]): Answer {
+  return text(405, `Only ${allowed.join(', ')} here.`, { allow: allowed.join(', ') });
+}
+
+/**
+ * A URL parser takes `evil@localhost` and `localhost/evil` for localhost, and of two headers Node keeps the first, where a
+ * proxy in front may have judged the other.
+ */
+function hasOneHost({ headers, rawHeaders }: IncomingMessage): boolean {
+  const count = rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host').length;
+  return count === 1 && /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/i.test(headers.host ?? '');
 }
 
 function pathOf(request: IncomingMessage): string {

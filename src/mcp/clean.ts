@@ -1,10 +1,11 @@
 /**
- * Control characters (tab and line ends aside), the marks that turn the direction of text, and the invisible ones
- * that hide text from a person while a model reads it. Joiners stay: emoji and several scripts need them.
+ * Control characters (tab and line ends aside; a carriage return alone overwrites its line), the marks that turn the
+ * direction of text, and the invisible ones that hide text from a person while a model reads it (variation selectors
+ * carry any bytes). Joiners stay, and the two selectors of emoji: several scripts need them.
  */
 const HIDDEN =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]/gu;
+  /\r(?!\n)|[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]|\u00ad|\u034f|\u061c|[\u115f\u1160]|\u17b4|\u17b5|[\u180b-\u180f]|[\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164]|[\ufe00-\ufe0d]|[\ufeff\uffa0\ufff9-\ufffb]|[\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e00ff}]|[\u{e0100}-\u{e01ef}]/gu;
 
 /** Text with such characters shown as escapes: `\u202e`, `\u{e0041}`. */
 export function cleanText(text: string): string {

@@ -32,9 +32,15 @@ export function success(
   };
 }
 
-/** A failure in the form of contract §4: the text begins with the code, the structure has every field. */
-export function failure(error: MillraceError): CallToolResult {
-  const shown = shorten(clean({ error: error.toView() }) as Output, replyCharsMax / 2);
+/**
+ * A failure in the form of contract §4: the text begins with the code, the structure has every field. `offered` leaves out
+ * calls that this server does not serve.
+ */
+export function failure(
+  error: MillraceError,
+  offered: (output: Output) => Output = (output) => output,
+): CallToolResult {
+  const shown = shorten(clean(offered({ error: error.toView() })) as Output, replyCharsMax / 2);
   const view = shown.value['error'] as ReturnType<MillraceError['toView']>;
   const facts = [
     `${view.code}: ${view.message}`,

@@ -13,6 +13,7 @@ import { z } from 'zod';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
 import type { Run } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
+import type { Toolset } from '../core/toolsets.ts';
 import type { Caller, Scope, Services } from '../services/services.ts';
 import { cleanText } from './clean.ts';
 import { abilitiesOf } from './client-abilities.ts';
@@ -26,18 +27,18 @@ import { servePrompts } from './prompts/serve.ts';
 import { failure, success } from './reply.ts';
 import { serveResources } from './resources/serve.ts';
 import { runTasks, taskOf } from './run-tasks.ts';
+import { offeringOnly, type Serving, servedTools, setLeftOut } from './served.ts';
 import { serveSubscriptions } from './subscriptions.ts';
 import { serveTasks, taskResult } from './tasks.ts';
-import type { CallContext, Effects, Tool } from './tool.ts';
+import type { CallContext, Effects, Output, Tool } from './tool.ts';
+import { getRun } from './tools/get-run.ts';
 import { tools } from './tools/index.ts';
 import { syncConnector } from './tools/sync-connector.ts';
 
-export interface McpOptions {
+export interface McpOptions extends Serving {
   readonly services: Services;
   /** The program's version, as clients show it. */
   readonly version: string;
-  /** Lists and serves only tools that change nothing. */
-  readonly readOnly: boolean;
   /** Signs what goes out with a question and comes back with a person's answer. */
   readonly confirmations: Confirmations;
   /** Hears of mistakes of ours as errors, of the clients' as warnings. */
@@ -56,13 +57,13 @@ export function createMcpServer(options: McpOptions): McpServer {
   const server = new McpServer(
     { name: 'millrace', title: 'Millrace', version: options.version },
     {
-      instructions: instructions(options.readOnly),
+      instructions: instructions(namesServed(options)),
       cacheHints: { 'tools/list': listHint },
       requestState: { verify: options.confirmations.verify },
     },
   );
   server.server.registerCapabilities({ tools: {} });
-  server.server.setRequestHandler('tools/list', () => ({ tools: [...listTools(options.readOnly)] }));
+  server.server.setRequestHandler('tools/list', () => ({ tools: [...listTools(options)] }));
   const callFrom = (context: ServerContext): CallContext =>
     callContext(context, clientName(context) ?? server.server.getClientVersion()?.name ?? 'unknown');
   server.server.setRequestHandler('tools/call', (request, context) => {
@@ -72,13 +73,15 @@ export function createMcpServer(options: McpOptions): McpServer {
   serveResources(server, options.services);
   serveSubscriptions(server, options.services);
   serveCompletions(server, options.services);
-  const served = new Set(listTools(options.readOnly).map((tool) => tool.name));
-  servePrompts(server, { readOnly: options.readOnly, served });
-  const resultOf = (run: Run): CallToolResult => success(syncConnector, { run }, { links: true });
-  serveTasks(server, {
-    tasks: runTasks({ services: options.services, resultOf }),
-    callerOf: (context) => callFrom(context).caller,
-  });
+  const served = namesServed(options);
+  servePrompts(server, served);
+  const resultOf = (run: Run): CallToolResult =>
+    success(syncConnector, offeringOnly(served, { run }), { links: true });
+  if (served.has(getRun.name))
+    serveTasks(server, {
+      tasks: runTasks({ services: options.services, resultOf }),
+      callerOf: (context) => callFrom(context).caller,
+    });
   return server;
 }
 
@@ -92,12 +95,16 @@ export interface ListedTool {
   readonly annotations: ToolAnnotations;
 }
 
-let listed: readonly (ListedTool & { readonly mutates: boolean })[] | undefined;
+let listed: ReadonlyMap<string, ListedTool> | undefined;
 
-/** What `tools/list` answers. Made from the tools once: it is the same for every server of this program. */
-export function listTools(readOnly: boolean): readonly ListedTool[] {
-  listed ??= tools.map((tool) => ({ ...listedTool(tool), mutates: tool.effects.mutates }));
-  return listed.filter(({ mutates }) => !(readOnly && mutates)).map(({ mutates: _mutates, ...tool }) => tool);
+/** What `tools/list` answers. Each is made from its tool once: it is the same for every server of this program. */
+export function listTools(serving: Serving): readonly ListedTool[] {
+  listed ??= new Map(tools.map((tool) => [tool.name, listedTool(tool)]));
+  return servedTools(serving).flatMap(({ name }) => listed?.get(name) ?? []);
+}
+
+function namesServed(serving: Serving): ReadonlySet<string> {
+  return new Set(servedTools(serving).map(({ name }) => name));
 }
 
 function listedTool(tool: Tool): ListedTool {
@@ -132,7 +139,11 @@ async function callTool(
   context: CallContext,
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === call.name);
-  if (tool === undefined) throw unknownTool(call.name, options.readOnly);
+  if (tool === undefined) throw unknownTool(call.name, options);
+  const set = setLeftOut(tool, options);
+  if (set !== undefined) throw outOfSets(tool.name, set);
+  const served = namesServed(options);
+  const offered = (output: Output): Output => offeringOnly(served, output);
   try {
     if (options.readOnly && tool.effects.mutates) throw notHere(tool.name);
     const { services, confirmations } = options;
@@ -142,7 +153,8 @@ async function callTool(
     if (isInputRequiredResult(asked)) return asked;
     if (tasks && tool.start !== undefined)
       return taskResult(taskOf(await tool.start(services, args, context)));
-    return success(tool, asked ?? (await tool.call(services, args, context)), { links });
+    const output = asked ?? (await tool.call(services, args, context));
+    return success(tool, offered(output), { links });
   } catch (error) {
     const known = asMillraceError(error);
     if (known.code === 'internal') {
@@ -151,16 +163,24 @@ async function callTool(
         known.message,
       );
     }
-    return failure(known);
+    return failure(known, offered);
   }
 }
 
 /** A name that is no tool is a mistake in the protocol, and answered as one; with the names that are near. */
-function unknownTool(name: string, readOnly: boolean): ProtocolError {
-  const known = listTools(readOnly).map((tool) => tool.name);
+function unknownTool(name: string, serving: Serving): ProtocolError {
+  const known = [...namesServed(serving)];
   return new ProtocolError(
     ProtocolErrorCode.InvalidParams,
     `There is no tool "${cleanText(name.slice(0, 100))}". ${suggestion(name, known)}`,
+  );
+}
+
+/** To this server such a tool is none; who meets it all the same hears why. */
+function outOfSets(tool: string, set: Toolset): ProtocolError {
+  return new ProtocolError(
+    ProtocolErrorCode.InvalidParams,
+    `${tool} is not served: this server was started with --toolsets and without "${set}". Whoever starts it can add that.`,
   );
 }
 
@@ -185,7 +205,8 @@ function callerOf(context: ServerContext, client: string): Caller {
   const auth = context.http?.authInfo;
   if (auth === undefined) return { actor: `mcp:${client}` };
   const scopes = new Set(SCOPES.filter((scope) => auth.scopes.includes(scope)));
-  return { actor: `http:${auth.clientId}/${client}`, scopes };
+  // What a client calls itself stands behind the first slash, and cannot pass for a part of the principal.
+  return { actor: `http:${auth.clientId.replaceAll('/', '%2f')}/${client}`, scopes };
 }
 
 const SCOPES = ['read', 'operate', 'admin'] as const satisfies readonly Scope[];

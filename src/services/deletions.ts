@@ -7,6 +7,8 @@ const validMs = 10 * 60_000;
 
 interface Plan {
   readonly connector: string;
+  /** Who was shown it: a token that another got to see does nothing in their hands. */
+  readonly actor: string;
   readonly keepData: boolean;
   /** The record and the rows as they were when the plan was shown: another state is another plan. */
   readonly fingerprint: string;
@@ -35,13 +37,16 @@ export function createDeletions(context: Context): Pick<ConnectorService, 'delet
 
       if (input.confirmation === undefined) {
         const confirmation = context.randomToken();
-        plans.set(confirmation, { connector: record.name, keepData, fingerprint, until: now + validMs });
+        const { actor } = caller;
+        const plan = { connector: record.name, actor, keepData, fingerprint, until: now + validMs };
+        plans.set(confirmation, plan);
         return { ...shown, deleted: false, confirmation };
       }
       const plan = plans.get(input.confirmation);
       if (
         plan === undefined ||
         plan.connector !== record.name ||
+        plan.actor !== caller.actor ||
         plan.keepData !== keepData ||
         plan.fingerprint !== fingerprint
       )
@@ -75,7 +80,7 @@ async function assertIdle(context: Context, connector: string): Promise<void> {
 function notThisPlan(connector: string, keepData: boolean): MillraceError {
   return new MillraceError(
     'confirmation_invalid',
-    'The confirmation belongs to another plan, was used, or is older than ten minutes.',
+    'The confirmation belongs to another plan or another caller, was used, or is older than ten minutes.',
     {
       hint: 'Call delete_connector without a confirmation to see the plan as it is now, and bring its token back with the same arguments.',
       nextActions: [

@@ -58,7 +58,7 @@ export function manifest(pkg: PackageFile): object {
         ),
       },
     },
-    tools: listTools(false).map(({ name, description }) => ({ name, description })),
+    tools: listTools({ readOnly: false }).map(({ name, description }) => ({ name, description })),
     prompts_generated: true,
     compatibility: { platforms: ['darwin', 'linux', 'win32'], runtimes: { node: pkg.engines.node } },
     // Empty by default: clients leave the placeholder itself in the environment where there is none.

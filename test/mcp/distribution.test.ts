@@ -15,7 +15,7 @@ import { startServe } from '../support/serve-process.ts';
 /** The forms in which people get the program hold what it needs, and nothing that it does not. */
 const run = promisify(execFile);
 const pkg = packageFile();
-const names = listTools(false).map(({ name }) => name);
+const names = listTools({ readOnly: false }).map(({ name }) => name);
 const grain = [
   [1, 'rye'],
   [2, 'oats'],

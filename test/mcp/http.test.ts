@@ -85,7 +85,7 @@ describe('without tokens, on loopback', () => {
   test.each([
     ['another Host', { host: 'evil.example' }, 403],
     ['a Host that rebinds', { host: 'evil.example:7717' }, 403],
-    ['no Host that can be read', { host: 'a b' }, 403],
+    ['no Host that can be read', { host: 'a b' }, 400],
     ['another Origin', { origin: 'https://evil.example' }, 403],
     ['the null Origin', { origin: 'null' }, 403],
     ['its own Origin', { origin: 'http://localhost:1234' }, 200],

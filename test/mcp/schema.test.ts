@@ -57,7 +57,7 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
 };
 
 type Node = Readonly<Record<string, unknown>>;
-const listed = listTools(false);
+const listed = listTools({ readOnly: false });
 
 describe('tools/list', () => {
   test('has the tools of the contract, in the order of a conversation', () => {
@@ -71,7 +71,7 @@ describe('tools/list', () => {
   });
 
   test('read-only lists exactly the tools that change nothing', () => {
-    expect(listTools(true).map((tool) => tool.name)).toEqual([
+    expect(listTools({ readOnly: true }).map((tool) => tool.name)).toEqual([
       'list_connector_types',
       'list_connectors',
       'get_connector',
@@ -85,7 +85,7 @@ describe('tools/list', () => {
       'query_data',
       'get_health',
     ]);
-    expect(listTools(true).every((tool) => tool.annotations.readOnlyHint === true)).toBe(true);
+    expect(listTools({ readOnly: true }).every((tool) => tool.annotations.readOnlyHint === true)).toBe(true);
   });
 
   test.each(listed)('$name takes the arguments of the contract', (tool) => {

@@ -16,7 +16,7 @@ import { tools } from '../../src/mcp/tools/index.ts';
  * tools do not sound alike, and that any change of the list is seen by whoever reviews it.
  */
 const root = resolve(import.meta.dirname, '../..');
-const listed = listTools(false);
+const listed = listTools({ readOnly: false });
 const TOOLS_MAX = 20;
 
 /** What each tool changes, and whether it may overwrite what cannot be had back; the annotations have to say the same. */

@@ -1,6 +1,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { Toolset } from '../../src/core/toolsets.ts';
 import { instructions } from '../../src/mcp/instructions.ts';
 import { listTools } from '../../src/mcp/server.ts';
 
@@ -11,11 +12,19 @@ const sources = globSync('src/**/*.ts', { cwd: root }).map((path) => ({
   path,
   text: readFileSync(resolve(root, path), 'utf8'),
 }));
-const listed = listTools(false);
+const listed = listTools({ readOnly: false });
 const names = listed.map((tool) => tool.name);
 const argumentsOf = new Map(
   listed.map((tool) => [tool.name, Object.keys((tool.inputSchema['properties'] ?? {}) as object)]),
 );
+
+/** Read-only, and each choice of toolsets. */
+const narrowed = [
+  { readOnly: true },
+  ...[['setup'], ['sync'], ['data'], ['setup', 'sync'], ['setup', 'data'], ['sync', 'data']].flatMap((sets) =>
+    [true, false].map((readOnly) => ({ readOnly, toolsets: sets as readonly Toolset[] })),
+  ),
+];
 
 /** What a tool's name looks like. */
 const TOOL_LIKE =
@@ -62,7 +71,7 @@ describe('words', () => {
   });
 
   test('instructions name the tools in the order of work, and only those that are served', () => {
-    const all = instructions(false);
+    const all = instructions(new Set(names));
     expect([...all.matchAll(TOOL_LIKE)].map(([name]) => name)).toEqual(
       expect.arrayContaining(['query_data']),
     );
@@ -70,9 +79,16 @@ describe('words', () => {
     expect(all.indexOf('discover_streams')).toBeLessThan(all.indexOf('query_data'));
     expect(all.length).toBeLessThan(1_800);
 
-    const served = listTools(true).map((tool) => tool.name);
-    const named = [...instructions(true).matchAll(TOOL_LIKE)].map(([name]) => name);
-    expect(named.filter((name) => !served.includes(name))).toEqual([]);
+    for (const serving of narrowed) {
+      const served = new Set(listTools(serving).map((tool) => tool.name));
+      const said = instructions(served);
+      const named = [...said.matchAll(TOOL_LIKE)].map(([name]) => name);
+      expect(
+        named.filter((name) => !served.has(name)),
+        JSON.stringify(serving),
+      ).toEqual([]);
+      expect(said).not.toContain('work: .');
+    }
   });
 });
 

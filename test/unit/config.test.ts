@@ -46,7 +46,14 @@ describe('mcp.config.example.json', () => {
     const { dataDir: _default, ...defaults } = loadConfig(linux);
     expect({ ...shown, file: null, saysLiterals: false }).toEqual(defaults);
     const { millrace } = JSON.parse(readFileSync(example, 'utf8')) as { millrace: Record<string, unknown> };
-    const { readOnly: _flag, logLevel: _level, file: _file, saysLiterals: _said, ...options } = defaults;
+    const {
+      readOnly: _flag,
+      toolsets: _sets,
+      logLevel: _level,
+      file: _file,
+      saysLiterals: _said,
+      ...options
+    } = defaults;
     const { dataDir, ...written } = millrace;
     expect(written).toEqual(options);
     expect(dataDir).toBe('./.millrace');
@@ -88,6 +95,7 @@ describe('loading', () => {
       },
       connectors: [],
       readOnly: false,
+      toolsets: ['setup', 'sync', 'data'],
       logLevel: 'info',
       saysLiterals: false,
       file: null,

@@ -24,7 +24,7 @@ export function isReadQuery(sql: string): string | null {
   if (refusal !== undefined) return refusal.why;
   if (!/^(select|with|values)\b/i.test(text))
     return "Only one SELECT (or WITH … SELECT) may run here, in SQLite's dialect.";
-  if (/\b(load_extension|readfile|writefile|edit|fts3_tokenizer)\s*\(/i.test(withoutStrings(text)))
+  if (/\b(load_extension|readfile|writefile|edit|fts3_tokenizer)["`\]]?\s*\(/i.test(withoutStrings(text)))
     return 'That function is not allowed here.';
   if (/\bpragma_\w+/i.test(withoutStrings(text)))
     return 'PRAGMA functions are not allowed: `describe_data` shows tables and columns.';
@@ -49,6 +49,7 @@ function withoutComments(sql: string): string {
   );
 }
 
+/** SQLite takes a name in single quotes as well: `FROM 'pragma_database_list'`. */
 function withoutStrings(sql: string): string {
-  return sql.replaceAll(/'(?:[^']|'')*'/g, "''");
+  return sql.replaceAll(/'(?:[^']|'')*'/g, (text) => (/^'pragma_\w+'$/i.test(text) ? text : "''"));
 }

@@ -4,7 +4,7 @@ export const diagnoseRun: Prompt = {
   name: 'diagnose_run',
   title: 'Diagnose a run',
   description: 'Finds out why a run failed, was partial or slow, and mends what can be mended.',
-  mutates: false,
+  needs: 'get_run',
   arguments: [
     {
       name: 'run_id',

@@ -4,7 +4,7 @@ export const exploreData: Prompt = {
   name: 'explore_data',
   title: 'Explore data',
   description: 'Answers a question from the landed data, or looks for what is worth asking.',
-  mutates: false,
+  needs: 'query_data',
   arguments: [
     { name: 'question', description: 'What you want to know', required: false },
     { name: 'table', description: 'Where to look', required: false, completes: 'table' },

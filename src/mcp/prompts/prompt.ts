@@ -22,8 +22,8 @@ export interface Prompt {
   readonly title: string;
   readonly description: string;
   readonly arguments: readonly Argument[];
-  /** Pointless where nothing may be changed: a read-only server does not offer it. */
-  readonly mutates: boolean;
+  /** The tool without which it is pointless: where that is not served, the prompt is not offered. */
+  readonly needs: string;
   /** The task in a sentence or two. */
   task(given: Given): string;
   steps(given: Given): readonly Step[];

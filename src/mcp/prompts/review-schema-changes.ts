@@ -4,7 +4,7 @@ export const reviewSchemaChanges: Prompt = {
   name: 'review_schema_changes',
   title: 'Review schema changes',
   description: 'Compares the tables at the source with those that landed, and says what to do about it.',
-  mutates: false,
+  needs: 'discover_streams',
   arguments: [
     { name: 'connector', description: 'Whose tables', required: true, completes: 'connector' },
     { name: 'stream', description: 'Only this stream', required: false, completes: 'stream' },

@@ -13,15 +13,9 @@ import { type Given, type Prompt, promptText } from './prompt.ts';
 /** Longer arguments are no names and no questions. */
 const argumentChars = 2_000;
 
-export interface PromptOptions {
-  readonly readOnly: boolean;
-  /** The tools that this server serves. */
-  readonly served: ReadonlySet<string>;
-}
-
-/** Serves the prompts: ways of working that a person picks from a menu. */
-export function servePrompts(server: McpServer, { readOnly, served }: PromptOptions): void {
-  const offered = prompts.filter(({ mutates }) => !(readOnly && mutates));
+/** Serves the prompts: ways of working that a person picks from a menu, as far as the tools that are `served` go. */
+export function servePrompts(server: McpServer, served: ReadonlySet<string>): void {
+  const offered = prompts.filter(({ needs }) => served.has(needs));
   server.server.registerCapabilities({ prompts: {} });
   server.server.setRequestHandler('prompts/list', () => ({ prompts: offered.map(listedOf), ...fixed }));
   server.server.setRequestHandler('prompts/get', ({ params }) => {

@@ -4,7 +4,7 @@ export const setUpConnector: Prompt = {
   name: 'set_up_connector',
   title: 'Set up a connector',
   description: 'Connects a database or an API and brings its first rows here.',
-  mutates: true,
+  needs: 'register_connector',
   arguments: [
     { name: 'type', description: 'Kind of system', required: false, completes: 'type' },
     { name: 'name', description: 'Name for the connector, e.g. "shop"', required: false },

@@ -11,11 +11,11 @@ const text = `# Security
 
 A credential in clear is sealed at once, never shown again and warned about; with \`secrets.literals\` "reject" it is refused. Answers show "••••" and where a secret comes from. Secrets are bound to the host they were given for: when the host changes they are asked for again (\`secret_refused\`). They are kept with AES-256-GCM, the key apart from them in master.key.
 
-**Network.** With \`network.allow\` only the hosts it names are reached. REST connectors reach no loopback, private or link-local address unless \`network.allowPrivateHttp\` names it; redirects and links to next pages are checked again.
+**Network.** With \`network.allow\` connectors reach only the hosts it names: databases, APIs, token URLs, OpenAPI documents and proxies. \`alerts.webhook\`, \`http.oauth.jwksUrl\` and a proxy of the environment are the administrator's own and not bound by it. REST connectors reach no loopback, private or link-local address unless \`network.allowPrivateHttp\` names it; redirects and links to next pages are checked again.
 
 **Sources** are read in read-only sessions; nothing is ever written to them. Give Millrace a login that may only SELECT; test_connector warns when it may do more.
 
-**Read-only.** A server started with --read-only looks, tests and queries, and offers no tool that changes anything (\`read_only\`).
+**Read-only.** A server started with --read-only looks, tests and queries, and offers no tool that changes anything (\`read_only\`). With --toolsets only the tools of the named jobs are served (setup, sync, data).
 
 **query_data** runs one SELECT on the landed data, in a process of its own that is stopped after \`query.timeoutMs\` and cannot see the store. Anything else is \`query_rejected\`.
 

@@ -1,0 +1,127 @@
+import type { ServerKind } from '../support/dialects.ts';
+
+/** A stream that somebody declares who means harm: to the table `victim`, to the server, or to its files. */
+export type HostileStream = Readonly<Record<string, unknown>>;
+
+const query = (sql: string): HostileStream => ({ query: sql });
+const where = (sql: string): HostileStream => ({ table: 'victim', where: sql });
+const table = (name: string): HostileStream => ({ table: name });
+const key = (...columns: string[]): HostileStream => ({ table: 'victim', primary_key: columns });
+const cursor = (column: string): HostileStream => ({ table: 'victim', cursor: column });
+const only = (...include: string[]): HostileStream => ({ table: 'victim', columns: { include } });
+
+/** The same everywhere; `"` and `` ` `` are tried on each server, whichever it quotes with. */
+const anywhere: readonly HostileStream[] = [
+  query('DELETE FROM victim'),
+  query('UPDATE victim SET v = 0'),
+  query('DROP TABLE victim'),
+  query('ALTER TABLE victim ADD COLUMN x int'),
+  query('CREATE TABLE millrace_made (a int)'),
+  query('SELECT 1 AS a; DELETE FROM victim'),
+  query('SELECT 1 AS a; COMMIT; DELETE FROM victim'),
+  query('SELECT 1 AS a FROM victim) AS q; DROP TABLE victim; -- '),
+  query('SELECT 1 AS a /* '),
+  query('/*! DELETE FROM victim */'),
+  query('COMMIT'),
+  query('ROLLBACK'),
+  query('GRANT ALL ON victim TO PUBLIC'),
+  query('WITH gone AS (SELECT 1) DELETE FROM victim'),
+  where('1 = 1); DROP TABLE victim; -- '),
+  where('1 = 1; DELETE FROM victim'),
+  where('1 = 1 -- '),
+  where('1 = 1 /* '),
+  where('1 = 1) UNION SELECT 1, 2 FROM victim WHERE (1 = 1'),
+  where("v = '\\'; DELETE FROM victim; -- '"),
+  where('1 = 1\u0000; DELETE FROM victim'),
+  table('victim; DROP TABLE victim'),
+  table('victim" ; DROP TABLE victim; --'),
+  table('victim` ; DROP TABLE victim; -- '),
+  table("victim' OR '1' = '1"),
+  table('victim.victim.victim'),
+  table('(DELETE FROM victim)'),
+  table('victim\u0000'),
+  key('id"; DROP TABLE victim; --'),
+  key('id`; DROP TABLE victim; -- '),
+  key('id, (SELECT 1)'),
+  key('(id)'),
+  cursor('v"; DELETE FROM victim; --'),
+  cursor('v` DESC; DELETE FROM victim; -- '),
+  cursor('1'),
+  only('id", (SELECT 1) AS "x'),
+  only('id`, (SELECT 1) AS `x'),
+  only('*'),
+];
+
+const mysqlFamily: readonly HostileStream[] = [
+  query("SELECT 1 AS a INTO OUTFILE '/tmp/millrace-never'"),
+  query("SELECT 1 AS a INTO DUMPFILE '/tmp/millrace-never'"),
+  query("SELECT LOAD_FILE('/etc/passwd') AS a"),
+  query('SELECT id INTO @a FROM victim LIMIT 1'),
+  query('SELECT id FROM victim FOR UPDATE'),
+  query('SELECT @a := 1 AS a'),
+  query('SET SESSION TRANSACTION READ WRITE'),
+  query('SET GLOBAL read_only = ON'),
+  query('CALL something()'),
+  query('REPLACE INTO victim VALUES (1, 0)'),
+  query('TRUNCATE victim'),
+  query('LOCK TABLES victim WRITE'),
+  query('HANDLER victim OPEN'),
+  query('KILL 1'),
+  query('SHUTDOWN'),
+  query('FLUSH TABLES WITH READ LOCK'),
+  query('SELECT GET_LOCK(0x61, 0) AS a'),
+  query('SELECT harm() AS a'),
+  query("LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE victim"),
+  query("PREPARE s FROM 'DELETE FROM victim'"),
+  where("1 = 1 INTO OUTFILE '/tmp/millrace-never'"),
+  where('harm() = 1'),
+  where('1 = 1 PROCEDURE ANALYSE()'),
+  where('1 = 1 /*!50000 ; DELETE FROM victim */'),
+];
+
+/** By server; what is made for `harm()` deletes from `victim` when it may. */
+export const hostileStreams: Readonly<Record<ServerKind, readonly HostileStream[]>> = {
+  postgresql: [
+    ...anywhere,
+    query('WITH gone AS (DELETE FROM victim RETURNING id) SELECT * FROM gone'),
+    query('DELETE FROM victim RETURNING id'),
+    query('SELECT id INTO millrace_made FROM victim'),
+    query("COPY victim TO PROGRAM 'touch /tmp/millrace-never'"),
+    query("COPY victim FROM PROGRAM 'echo 9'"),
+    query('SELECT 1 AS a) TO STDOUT; COMMIT; DROP TABLE victim; COPY (SELECT 1 AS a'),
+    query("SELECT 1 AS a) TO PROGRAM 'touch /tmp/millrace-never'; --"),
+    query('DO $$ BEGIN DELETE FROM victim; END $$'),
+    query('SELECT harm() AS a'),
+    query("SELECT query_to_xml('DELETE FROM victim', true, true, '') AS a"),
+    query("SELECT lo_export(lo_from_bytea(0, 'x'), '/tmp/millrace-never') AS a"),
+    query('SELECT lo_create(4711) AS a'),
+    query("SELECT set_config('transaction_read_only', 'off', false) AS a, harm() AS b"),
+    query("SELECT set_config('default_transaction_read_only', 'off', false) AS a, harm() AS b"),
+    query('SET TRANSACTION READ WRITE'),
+    query('SET ROLE postgres'),
+    query("SELECT nextval('victim_seq') AS a"),
+    query("SELECT setval('victim_seq', 1) AS a"),
+    query('SELECT id FROM victim FOR UPDATE'),
+    query('LOCK TABLE victim'),
+    query('SELECT pg_advisory_lock(1) AS a'),
+    query("SELECT pg_notify('harm', 'x')::text AS a"),
+    query('EXPLAIN ANALYZE DELETE FROM victim'),
+    query('TRUNCATE victim'),
+    query('REFRESH MATERIALIZED VIEW victim'),
+    query('PREPARE s AS DELETE FROM victim'),
+    where('true) TO STDOUT; COMMIT; DROP TABLE victim; COPY (SELECT 1 WHERE (true'),
+    where('true) OR (SELECT true FROM victim); DELETE FROM victim'),
+    where("v = E'\\'; DELETE FROM victim; --'"),
+    where('v = $$; DELETE FROM victim; $$::int'),
+    where('harm() = 1'),
+    where('id = $1'),
+  ],
+  mysql: [...anywhere, ...mysqlFamily],
+  mariadb: [
+    ...anywhere,
+    ...mysqlFamily,
+    query('DELETE FROM victim RETURNING id'),
+    query('SELECT NEXTVAL(victim_seq) AS a'),
+    query("EXECUTE IMMEDIATE 'DELETE FROM victim'"),
+  ],
+};
