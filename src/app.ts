@@ -24,6 +24,7 @@ import type { Services } from './services/services.ts';
 import { createVerdicts } from './services/verdicts.ts';
 import { openStore } from './store/open.ts';
 import { createKeptSecrets } from './vault/kept-secrets.ts';
+import { referencesIn } from './vault/references.ts';
 import type { Rotation } from './vault/rotation.ts';
 import { createSecretTools, type SecretTools } from './vault/secret-tools.ts';
 import { type UserSecrets, userSecrets } from './vault/user-secrets.ts';
@@ -94,6 +95,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     env: options.env,
     rules: {
       ...config.secrets,
+      closed: referencesIn([config.http.tokens, config.alerts]),
       literals: config.saysLiterals ? config.secrets.literals : (options.literals ?? 'accept'),
     },
   });

@@ -6,6 +6,7 @@ import { createOAuthResource } from '../http/oauth.ts';
 import { createDoorkeeper, hashOf, type KnownToken } from '../http/principals.ts';
 import { serveHttp } from '../http/server.ts';
 import { createMcpHttp } from '../mcp/http.ts';
+import { SERVER } from '../vault/references.ts';
 import { answer } from './answer.ts';
 import type { CommandLine } from './options.ts';
 import { type Environment, version } from './program.ts';
@@ -84,7 +85,7 @@ async function knownTokens({ config, references }: App): Promise<readonly KnownT
       typeof entry === 'string'
         ? { name: `token${index + 1}`, token: entry, scopes: ['admin'] as const }
         : entry;
-    const { token: clear } = await references.reveal('http', { token }, ['token']);
+    const { token: clear } = await references.reveal(SERVER, { token }, ['token']);
     const hashed = /^sha256:([0-9a-f]{64})$/i.exec(String(clear))?.[1];
     known.push({
       name,

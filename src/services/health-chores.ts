@@ -5,6 +5,7 @@ import { MillraceError } from '../core/errors.ts';
 import { type Chore, every } from '../engine/chores.ts';
 import { createDeliveries, type Target } from '../engine/deliveries.ts';
 import type { Log } from '../log.ts';
+import { SERVER } from '../vault/references.ts';
 import { createAlertLooks } from './alerts.ts';
 import { createCheckRounds } from './checks.ts';
 import type { Context } from './context.ts';
@@ -64,7 +65,7 @@ function alertChores({ context, verdicts, config, random, log }: HealthChoresPar
 
 /** Throws `secret_missing`, `secret_refused`, `invalid_config`. */
 async function targetOf({ secrets }: Context, { webhook, secret }: Config['alerts']): Promise<Target> {
-  const clear = await secrets.reveal('alerts', { url: webhook, secret }, ['secret']);
+  const clear = await secrets.reveal(SERVER, { url: webhook, secret }, ['secret']);
   const url = String(clear['url']);
   if (/^https?:\/\/./i.test(url) && URL.canParse(url)) return { url, secret: String(clear['secret']) };
   throw new MillraceError('invalid_config', 'alerts.webhook does not name an address of HTTP.', {

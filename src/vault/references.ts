@@ -19,7 +19,12 @@ export interface ReferenceRules {
   readonly env: readonly string[];
   /** Absolute paths: a file, or a folder and all in it. */
   readonly files: readonly string[];
+  /** References by which the config file names the server's own credentials: no connector may send those anywhere. */
+  readonly closed?: readonly string[];
 }
+
+/** Who asks when the server reads its own credentials. No connector can have that name. */
+export const SERVER = '#server';
 
 /** What looks like a reference, anywhere in a text. */
 export const REFERENCE = /\$\{([^{}]*)\}/g;
@@ -59,6 +64,11 @@ export function ownOwner(connector: string, path: string): string {
   return `connector/${connector}/${path}`;
 }
 
+/** Every reference that stands anywhere in these values, as text. */
+export function referencesIn(values: unknown): readonly string[] {
+  return JSON.stringify(values).match(REFERENCE) ?? [];
+}
+
 export interface ReferenceContext {
   readonly vault: Pick<Vault, 'open' | 'dataDir'>;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -69,6 +79,7 @@ export interface ReferenceContext {
 
 /** What a reference names, in clear. Throws `secret_missing`, `secret_refused`. */
 export async function resolveReference(reference: Reference, context: ReferenceContext): Promise<string> {
+  assertOpen(reference, context);
   switch (reference.kind) {
     case 'env':
       return fromEnvironment(reference.name, context);
@@ -82,6 +93,21 @@ export async function resolveReference(reference: Reference, context: ReferenceC
     default:
       return reference satisfies never;
   }
+}
+
+/** The token that lets somebody in here would match `MILLRACE_*` too. */
+function assertOpen(reference: Reference, { rules, connector }: ReferenceContext): void {
+  if (connector === SERVER || reference.kind === 'own') return;
+  const text = `\${${reference.kind}:${reference.kind === 'file' ? reference.path : reference.name}}`;
+  if (!(rules.closed ?? []).includes(text)) return;
+  throw new MillraceError(
+    'secret_refused',
+    `${text} is a credential of this server, and no connector may use it.`,
+    {
+      hint: 'Store the credential of the source under another name, for example with `millrace secret set NAME`.',
+      who: 'assistant',
+    },
+  );
 }
 
 /** The master key would match the default `MILLRACE_*`, and sent as a password it would leave the house. */

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MillraceError } from '../../src/core/errors.ts';
 import type { Store } from '../../src/store/store.ts';
+import { referencesIn } from '../../src/vault/references.ts';
 import {
   createSecretTools,
   type SecretTools,
@@ -33,6 +34,10 @@ const toolsWith = (rules: Partial<SecretToolsOptions['rules']>): SecretTools =>
       env: ['MILLRACE_*', 'SHOP_HOST'],
       files: [join(folder.dir, 'run')],
       literals: 'accept',
+      closed: referencesIn([
+        { token: '${env:MILLRACE_TOKEN}' },
+        `\${file:${join(folder.dir, 'run', 'token')}}`,
+      ]),
       ...rules,
     },
   });
@@ -108,6 +113,13 @@ describe('references', () => {
       '${env:OTHER}',
       'secret_refused',
       '"env": ["MILLRACE_*","SHOP_HOST","OTHER"]',
+    ],
+    ["the server's own token", '${env:MILLRACE_TOKEN}', 'secret_refused', 'millrace secret set NAME'],
+    [
+      "the server's own file",
+      `\${file:${join(folder.dir, 'run', 'token')}}`,
+      'secret_refused',
+      'another name',
     ],
     ['the master key', '${env:MILLRACE_MASTER_KEY}', 'secret_refused', 'another name'],
     ['a variable that is not set', '${env:MILLRACE_NONE}', 'secret_missing', '"env": {"MILLRACE_NONE": "…"}'],
