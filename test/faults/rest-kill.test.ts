@@ -22,7 +22,7 @@ import { createRng, type Rng, testSeed } from '../support/rng.ts';
  */
 
 const ROWS = 300;
-const KILLS = Number(process.env['MILLRACE_KILLS'] ?? 10);
+const KILLS = Number(process.env['MILLRACE_KILLS'] ?? 6);
 /** Most kills hit a run; a harness whose kills do not is broken. */
 const TRIES_A_KILL = 2;
 /** From the answer that a kill waits for to the kill: as long as a few pages take. */

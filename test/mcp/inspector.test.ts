@@ -12,7 +12,8 @@ import { type ServeProcess, startServe } from '../support/serve-process.ts';
 /**
  * The Inspector's command line as others script it: every tool with arguments that hold and with some that do not, over
  * stdio and HTTP, in both eras. Its exit code is 0 for an answer and 5 for one with `isError`. A call is a process of half
- * a second, over stdio two, so by default valid and bad calls take turns in the eras; `MILLRACE_INSPECTOR=all` makes each.
+ * a second, over stdio two, so by default each tool is
+ * called well over one transport and badly over the other, in turns, as are the eras; `MILLRACE_INSPECTOR=all` makes every call.
  */
 
 const cli = join(
@@ -170,14 +171,13 @@ interface Call {
 
 function callsOver(transport: string): readonly Call[] {
   const eras: readonly Era[] = ['modern', 'legacy'];
+  const isAll = process.env['MILLRACE_INSPECTOR'] === 'all';
   return tools.flatMap(({ name: tool }, index) =>
     (['valid', 'bad'] as const).flatMap((kind, offset) => {
-      const turn = eras[(index + offset + (transport === 'http' ? 0 : 1)) % 2] ?? 'modern';
-      return (process.env['MILLRACE_INSPECTOR'] === 'all' ? eras : [turn]).map((era) => ({
-        tool,
-        kind,
-        era,
-      }));
+      const isOurTurn = (index + offset) % 2 === (transport === 'http' ? 0 : 1);
+      const turn = eras[Math.floor(index / 2) % 2] ?? 'modern';
+      if (!isAll && !isOurTurn) return [];
+      return (isAll ? eras : [turn]).map((era) => ({ tool, kind, era }));
     }),
   );
 }
