@@ -134,7 +134,9 @@ export function changeQuestions({ expects, ask, subject, source, at }: Asked): v
       const { table, stream } = await start(10);
       const resolved = await source().resolve(stream, calm);
       await table.change(change.change);
-      const outcome = await source()
+      // By a source that did not choose: one that did may still have the page it looked at.
+      await using other = await subject().open();
+      const outcome = await other
         .read(resolved, null, calm)
         .then(async (reading) => {
           await using _ = reading;

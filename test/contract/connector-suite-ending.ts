@@ -86,8 +86,10 @@ export function endingQuestions({ expects, ask, subject, source, at }: Asked): v
     const { stream: declared, begin } = await silence();
     const stream = await source().resolve(declared, calm);
     begin();
+    // One that did not choose, and so has no page in its hands.
+    await using reader = await subject().open();
     const error = await cancelled(async (signal) => {
-      await using reading = await source().read(stream, null, signal);
+      await using reading = await reader.read(stream, null, signal);
       await drain(reading, stream);
     }, 300);
     expect(error).toMatchObject({ code: 'cancelled' });
@@ -218,11 +220,16 @@ export function endingQuestions({ expects, ask, subject, source, at }: Asked): v
   ask('a source that is closed in the middle of a read ends it', async () => {
     const own = await subject().open();
     const { stream: declared, begin } = await silence();
-    const stream = await own.resolve(declared, calm);
+    // Chosen by another one, so that this has no page in its hands; connected, so that it is the read that is ended.
+    const stream = await source().resolve(declared, calm);
+    await own.check([], calm);
     begin();
-    await using reading = await own.read(stream, null, calm);
-    setTimeout(() => void own[Symbol.asyncDispose](), 100);
-    expect(await failure(drain(reading, stream))).toMatchObject({ code: expects.closed });
+    const work = (async () => {
+      await using reading = await own.read(stream, null, calm);
+      await drain(reading, stream);
+    })();
+    setTimeout(() => void own[Symbol.asyncDispose](), 300);
+    expect(await failure(work)).toMatchObject({ code: expects.closed });
   });
 
   ask('closing leaves no session at the server and no handle here, whatever went before', async () => {
