@@ -6,9 +6,9 @@ FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts --omit=optional
-COPY tsconfig.json tsconfig.build.json ./
+COPY tsconfig.json rolldown.config.ts ./
 COPY src ./src
-RUN node node_modules/typescript/bin/tsc -p tsconfig.build.json
+RUN node node_modules/rolldown/bin/cli.mjs -c
 RUN npm prune --ignore-scripts --omit=dev --omit=optional
 
 FROM node:24-bookworm-slim

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { accessSync, constants, existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { findPackageJSON } from 'node:module';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 
-const PROJECT = resolve(import.meta.dirname, '../..');
+/** The nearest one up: built, this file lies elsewhere than its source. */
+const PROJECT = dirname(findPackageJSON(import.meta.url) ?? import.meta.dirname);
 /** Working folders of others older than this are nobody's. */
 const ABANDONED_MS = 24 * 60 * 60_000;
 

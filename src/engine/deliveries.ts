@@ -1,4 +1,4 @@
-import { Webhook } from 'standardwebhooks';
+import type { Webhook } from 'standardwebhooks';
 import { asMillraceError, MillraceError } from '../core/errors.ts';
 import { backoffMs } from '../core/retry.ts';
 import type { AlertStore, WaitingAlert } from '../store/store.ts';
@@ -79,7 +79,7 @@ async function send(
     'user-agent': 'millrace',
     'webhook-id': id,
     'webhook-timestamp': String(Math.floor(at.getTime() / 1000)),
-    'webhook-signature': signer(secret).sign(id, at, body),
+    'webhook-signature': (await signer(secret)).sign(id, at, body),
   };
   const limit = AbortSignal.any([signal, AbortSignal.timeout(attemptMs)]);
   // Not followed: what was signed for one receiver is nobody else's.
@@ -88,7 +88,9 @@ async function send(
   if (!response.ok) throw new NotTaken(`the receiver answered ${response.status}`);
 }
 
-function signer(secret: string): Webhook {
+/** The library is loaded with the first alert: most processes never send one. */
+async function signer(secret: string): Promise<Webhook> {
+  const { Webhook } = await import('standardwebhooks');
   try {
     return new Webhook(secret);
   } catch {

@@ -1,7 +1,6 @@
 import { createServer } from 'node:http';
 import type { Log } from '../log.ts';
 import type { Asks } from '../services/context.ts';
-import { createAskAnswers } from './ask-answers.ts';
 import { pathOf } from './ask-page.ts';
 import { close, listen } from './listening.ts';
 import { createQuestions } from './questions.ts';
@@ -45,6 +44,8 @@ export function createAsks({ now, logger }: AsksOptions): Asks & AsyncDisposable
     if (questions.sweep() === 0) void end();
   };
   const start = async (): Promise<Listening> => {
+    // Loaded with the first question: most processes never ask one, and their clients wait for the start.
+    const { createAskAnswers } = await import('./ask-answers.ts');
     const server = createServer();
     const port = await listen(server, { host, port: 0 });
     const origin = `http://${host}:${port}`;

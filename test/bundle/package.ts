@@ -12,6 +12,7 @@ export interface PackageFile {
   readonly files: readonly string[];
   readonly bin: { readonly millrace: string };
   readonly engines: { readonly node: string };
+  readonly scripts: { readonly build: string };
   readonly dependencies: Readonly<Record<string, string>>;
 }
 

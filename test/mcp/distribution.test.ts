@@ -73,14 +73,22 @@ describe('the npm package', () => {
     const { stdout } = await run('npm', ['pack', '--dry-run', '--ignore-scripts', '--json'], { cwd: root });
     const [packed] = JSON.parse(stdout) as { readonly files: readonly { readonly path: string }[] }[];
     const paths = packed?.files.map(({ path }) => path) ?? [];
-    const built = globSync('src/**/*.ts', { cwd: root }).map((path) =>
-      path.replace(/^src/, 'dist').replace(/\.ts$/, '.js'),
-    );
+    const built = globSync('dist/*', { cwd: root });
     const others = ['LICENSE', 'README.md', 'mcp.config.example.json', 'package.json'];
     expect(built.filter((path) => !paths.includes(path))).toEqual([]);
-    // What an earlier build left behind in dist is not of this version, and `npm ci` begins without it.
     expect(paths.filter((path) => !path.startsWith('dist/')).toSorted()).toEqual(others);
-    expect(paths.filter((path) => path.startsWith('dist/') && !path.endsWith('.js'))).toEqual([]);
+    expect(paths.filter((path) => path.startsWith('dist/') && !path.endsWith('.js'))).toEqual([
+      'dist/LICENSES',
+    ]);
+  });
+
+  test('has the programs that are started by name, and the licences of what is built in', () => {
+    const programs = ['main', 'worker', 'landing-thread', 'query-worker', 'query-watch-thread'];
+    expect(programs.filter((name) => !existsSync(join(root, `dist/${name}.js`)))).toEqual([]);
+    const licences = readFileSync(join(root, 'dist/LICENSES'), 'utf8');
+    expect(licences.match(/^\S+$(?=\n\n)/gm)).toEqual(
+      expect.arrayContaining(['@modelcontextprotocol/server', 'croner', 'kysely', 'zod']),
+    );
   });
 
   test('with the packages it names, and no other, says its commands and does the work', {
@@ -185,14 +193,14 @@ describe('Dockerfile', () => {
     expect(built).toEqual(['/app/node_modules', '/app/dist']);
   });
 
-  test('compiles with a compiler and a config that are there', () => {
-    const [compiler, flag, config] =
+  test('builds as `npm run build` does, with a bundler that is there', () => {
+    const [bundler, ...given] =
       of('RUN')
-        .find((rest) => rest.includes('tsc'))
+        .find((rest) => rest.includes('rolldown'))
         ?.split(' ')
         .slice(1) ?? [];
-    expect(flag).toBe('-p');
-    for (const path of [compiler, config]) expect(existsSync(join(root, path ?? '')), path).toBe(true);
+    expect(existsSync(join(root, bundler ?? ''))).toBe(true);
+    expect(['rolldown', ...given].join(' ')).toBe(pkg.scripts.build);
   });
 
   test('runs the server as nobody in particular, with a place for its data', () => {
