@@ -1,5 +1,6 @@
 /** The thread a job lives in: it opens the source, answers one question or syncs, and closes everything again. */
 
+import { constants, setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
 import type { OpenOptions, Source } from '../connectors/connector.ts';
 import { findConnectorType } from '../connectors/index.ts';
@@ -23,6 +24,7 @@ import type {
 import { replayRejects } from './replay.ts';
 import { syncStream } from './sync.ts';
 
+standBack();
 /** Begun with this thread, whatever its first job is: starting two threads one after the other would cost a sync 80 ms. */
 const landing = createLanding((detail) => post({ type: 'fault', detail }));
 let host: RemoteHost | undefined;
@@ -33,6 +35,20 @@ parentPort?.on('message', (message: ToThread) => {
   else if (message.type === 'host') host?.hear(message.answer);
   else void carryOut(message.job);
 });
+
+/**
+ * Where cores are short, who asks something comes before who moves rows. On Linux a priority is a thread's, 0 names the
+ * one that calls, and the threads that it starts have it too (setpriority(2), "C library/kernel differences");
+ * elsewhere it would be the whole process's.
+ */
+function standBack(): void {
+  if (process.platform !== 'linux') return;
+  try {
+    setPriority(0, constants.priority.PRIORITY_BELOW_NORMAL);
+  } catch {
+    // A sandbox that forbids it: as it would be without.
+  }
+}
 
 async function carryOut(job: Job): Promise<void> {
   stop = new AbortController();

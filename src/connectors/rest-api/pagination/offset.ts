@@ -146,6 +146,8 @@ class OffsetPager implements Pager {
     const same = this.#before !== null && page.fingerprint === this.#before.fingerprint;
     // One row at a time leaves no room to overlap.
     const single = this.#largest <= 1;
+    // That says nothing of the size of pages where there is but one row: without overlap, rows that come now would be missed.
+    if (single && page.records === 0) return { end: 'a page without records' };
     this.#anyOffset = single ? null : !same;
     this.#brakes.forget();
     if (!same && !single) {
