@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import {
-  type AuthInfo,
+  type HandleRequestOptions,
   type McpServer,
   WebStandardStreamableHTTPServerTransport,
 } from '@modelcontextprotocol/server';
@@ -13,7 +13,7 @@ export interface SessionsOptions {
 }
 
 export interface Sessions extends AsyncDisposable {
-  fetch(request: Request, auth: AuthInfo | undefined): Promise<Response>;
+  fetch(request: Request, given: HandleRequestOptions): Promise<Response>;
   count(): number;
 }
 
@@ -48,7 +48,7 @@ export function createSessions({ build, bodyMaxBytes, onerror }: SessionsOptions
   }, sweepMs);
   sweep.unref();
 
-  const begin = async (request: Request, auth: AuthInfo | undefined): Promise<Response> => {
+  const begin = async (request: Request, given: HandleRequestOptions): Promise<Response> => {
     const server = build();
     const transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: randomUUID,
@@ -58,7 +58,7 @@ export function createSessions({ build, bodyMaxBytes, onerror }: SessionsOptions
       onsessioninitialized: (id) => {
         const oldest = [...open.values()].sort((a, b) => a.usedAt - b.usedAt)[0];
         if (open.size >= sessionsMax && oldest !== undefined) void drop(oldest);
-        open.set(id, { id, transport, server, principal: principalOf(auth), usedAt: performance.now() });
+        open.set(id, { id, transport, server, principal: principalOf(given), usedAt: performance.now() });
       },
       onsessionclosed: (id) => {
         const session = open.get(id);
@@ -67,7 +67,7 @@ export function createSessions({ build, bodyMaxBytes, onerror }: SessionsOptions
     });
     transport.onerror = onerror;
     await server.connect(transport);
-    const response = await transport.handleRequest(request, withAuth(auth));
+    const response = await transport.handleRequest(request, given);
     // What was no initialization opened no session, and nothing of it is to stay.
     if (transport.sessionId === undefined || !open.has(transport.sessionId))
       await server.close().catch(onerror);
@@ -76,13 +76,13 @@ export function createSessions({ build, bodyMaxBytes, onerror }: SessionsOptions
 
   return {
     count: () => open.size,
-    async fetch(request, auth) {
+    async fetch(request, given) {
       const id = request.headers.get('mcp-session-id');
-      if (id === null) return await begin(request, auth);
+      if (id === null) return await begin(request, given);
       const session = open.get(id);
-      if (session === undefined || session.principal !== principalOf(auth)) return unknownSession();
+      if (session === undefined || session.principal !== principalOf(given)) return unknownSession();
       session.usedAt = performance.now();
-      return await session.transport.handleRequest(request, withAuth(auth));
+      return await session.transport.handleRequest(request, given);
     },
     async [Symbol.asyncDispose]() {
       clearInterval(sweep);
@@ -91,12 +91,8 @@ export function createSessions({ build, bodyMaxBytes, onerror }: SessionsOptions
   };
 }
 
-function withAuth(auth: AuthInfo | undefined): { readonly authInfo?: AuthInfo } {
-  return auth === undefined ? {} : { authInfo: auth };
-}
-
-function principalOf(auth: AuthInfo | undefined): string {
-  return auth?.clientId ?? '';
+function principalOf({ authInfo }: HandleRequestOptions): string {
+  return authInfo?.clientId ?? '';
 }
 
 /** 404 is what tells a client to begin a new session (specification 2025-11-25, Streamable HTTP). */

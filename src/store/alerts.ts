@@ -2,7 +2,15 @@ import { type Kysely, sql } from 'kysely';
 import type { AlertState } from '../core/alerts.ts';
 import type { Health } from '../core/health.ts';
 import type { Database } from './database.ts';
+import { prepared } from './prepared.ts';
 import type { AlertStore } from './store.ts';
+
+const undelivered = prepared((db) =>
+  db
+    .selectFrom('alerts')
+    .select(({ fn }) => [fn.countAll<number>().as('alerts'), fn.max('error').as('error')])
+    .where('attempts', '>', 0),
+);
 
 /** Which states people know of, and what is on its way to them. */
 export function alertStore(db: Kysely<Database>, now: () => Date): AlertStore {
@@ -62,12 +70,8 @@ export function alertStore(db: Kysely<Database>, now: () => Date): AlertStore {
     },
 
     undelivered: async () => {
-      const row = await db
-        .selectFrom('alerts')
-        .select(({ fn }) => [fn.countAll<number>().as('alerts'), fn.max('error').as('error')])
-        .where('attempts', '>', 0)
-        .executeTakeFirstOrThrow();
-      return { alerts: row.alerts, ...(row.error === null ? {} : { error: row.error }) };
+      const [row] = await undelivered(db);
+      return { alerts: row?.alerts ?? 0, ...(row?.error == null ? {} : { error: row.error }) };
     },
   };
 }

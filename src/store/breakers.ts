@@ -2,7 +2,10 @@ import type { Kysely, Transaction } from 'kysely';
 import { afterPassedTest, afterRun, type Breaker, type BreakerRules, type RunEnd } from '../core/breaker.ts';
 import type { ErrorView } from '../core/errors.ts';
 import type { BreakerRow, Database } from './database.ts';
+import { prepared } from './prepared.ts';
 import type { BreakerStore } from './store.ts';
+
+const every = prepared((db) => db.selectFrom('breakers').selectAll());
 
 /** Breakers of connectors that failed since they last succeeded; what becomes of them is decided in core/breaker.ts. */
 export function breakerStore(db: Kysely<Database>, now: () => Date): BreakerStore {
@@ -10,7 +13,7 @@ export function breakerStore(db: Kysely<Database>, now: () => Date): BreakerStor
     get: (connector) => breakerOf(db, connector),
 
     all: async () => {
-      const rows = await db.selectFrom('breakers').selectAll().execute();
+      const rows = await every(db);
       return new Map(rows.map((row) => [row.connector, fromRow(row)]));
     },
 

@@ -3,11 +3,14 @@ import {
   type DatabaseConnection,
   type Dialect,
   type Driver,
+  type Kysely,
   type QueryResult,
   SqliteAdapter,
   SqliteIntrospector,
   SqliteQueryCompiler,
+  type Transaction,
 } from 'kysely';
+import type { Database } from './database.ts';
 import { asStoreError } from './failure.ts';
 import type { Sqlite, SqliteStatement } from './library.ts';
 
@@ -23,6 +26,28 @@ export function sqliteDialect(db: Sqlite, file: string): Dialect {
     createAdapter: () => new SqliteAdapter(),
     createIntrospector: (kysely) => new SqliteIntrospector(kysely),
   };
+}
+
+const lightCommits = 'synchronous = NORMAL';
+const safeCommits = 'synchronous = FULL';
+
+/**
+ * A transaction whose commit does not wait for the disk, which while rows land may take 60 ms, and all who asked something
+ * wait with it. A power cut can undo it together with what came behind it, and nothing before it: a log is written in
+ * order (sqlite.org/wal.html). For what the next seconds say anew, and what is made good by doing it again.
+ */
+export async function lightly<T>(
+  db: Kysely<Database>,
+  work: (trx: Transaction<Database>) => Promise<T>,
+): Promise<T> {
+  return db.connection().execute(async (one) => {
+    await one.executeQuery(CompiledQuery.raw(`pragma ${lightCommits}`));
+    try {
+      return await one.transaction().execute(work);
+    } finally {
+      await one.executeQuery(CompiledQuery.raw(`pragma ${safeCommits}`));
+    }
+  });
 }
 
 class SqliteDriver implements Driver {
@@ -76,6 +101,11 @@ class SqliteConnection implements DatabaseConnection {
 
   async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
     try {
+      // A setting changes while it is prepared, and one that was prepared before would change nothing.
+      if (query.sql.startsWith('pragma ')) {
+        this.#db.pragma(query.sql.slice('pragma '.length));
+        return { rows: [] };
+      }
       const statement = this.#prepare(query.sql);
       if (statement.reader) return { rows: statement.all(...query.parameters) as R[] };
       const { changes } = statement.run(...query.parameters);

@@ -4,6 +4,7 @@ import type { ActiveRun, EndedRun } from '../core/health.ts';
 import type { StreamResult } from '../core/model.ts';
 import { type KeptCheck, keptCheck } from './checks.ts';
 import type { Database } from './database.ts';
+import { prepared } from './prepared.ts';
 import type { HealthFactStore, StoredFacts } from './store.ts';
 
 /**
@@ -12,24 +13,9 @@ import type { HealthFactStore, StoredFacts } from './store.ts';
  */
 export function healthFactStore(db: Kysely<Database>): HealthFactStore {
   return {
-    page: (after, limit) =>
-      factsOf(db, connectors(db).where('name', '>', after).orderBy('name').limit(limit)),
-    of: (names) =>
-      factsOf(
-        db,
-        connectors(db).where(
-          'name',
-          'in',
-          sql<string>`(select value from json_each(${JSON.stringify(names)}))`,
-        ),
-      ),
-    scheduled: async () => {
-      const { connectors: n } = await db
-        .selectFrom('schedules')
-        .select(({ fn }) => fn.countAll<number>().as('connectors'))
-        .executeTakeFirstOrThrow();
-      return n;
-    },
+    page: async (after, limit) => factsOf(db, await following(db, after, limit)),
+    of: async (names) => factsOf(db, await withNames(db, JSON.stringify(names))),
+    scheduled: async () => (await scheduled(db))[0]?.connectors ?? 0,
   };
 }
 
@@ -68,15 +54,23 @@ function connectors(db: Kysely<Database>) {
     ]);
 }
 
-type Row = Awaited<ReturnType<ReturnType<typeof connectors>['execute']>>[number];
+const following = prepared((db, after: string, limit: number) =>
+  connectors(db).where('name', '>', after).orderBy('name').limit(limit),
+);
 
-async function factsOf(
-  db: Kysely<Database>,
-  query: ReturnType<typeof connectors>,
-): Promise<readonly StoredFacts[]> {
-  const rows = await query.execute();
+const withNames = prepared((db, names: string) =>
+  connectors(db).where('name', 'in', sql<string>`(select value from json_each(${names}))`),
+);
+
+const scheduled = prepared((db) =>
+  db.selectFrom('schedules').select(({ fn }) => fn.countAll<number>().as('connectors')),
+);
+
+type Row = Awaited<ReturnType<typeof withNames>>[number];
+
+async function factsOf(db: Kysely<Database>, rows: readonly Row[]): Promise<readonly StoredFacts[]> {
   const ids = rows.flatMap((row) => [row.succeeded, endedOf(row), row.active].filter((id) => id !== null));
-  const runs = new Map((await runsOf(db, [...new Set(ids)])).map((run) => [run.run_id, run]));
+  const runs = new Map((await runsOf(db, JSON.stringify([...new Set(ids)]))).map((run) => [run.run_id, run]));
   return rows.map((row) => {
     const ended = runs.get(endedOf(row) ?? '');
     const active = runs.get(row.active ?? '');
@@ -106,14 +100,13 @@ function endedOf({ succeeded, partial, failed }: Row): string | null {
 }
 
 /** Results of streams only where they are asked about: a connector may have a thousand. */
-async function runsOf(db: Kysely<Database>, ids: readonly string[]) {
-  return db
+const runsOf = prepared((db, ids: string) =>
+  db
     .selectFrom('runs')
     .select(['run_id', 'status', 'attempt', 'queued_at', 'finished_at', 'retry_at', 'error'])
     .select(sql<string | null>`case status when 'partial' then streams end`.as('streams'))
-    .where('run_id', 'in', sql<string>`(select value from json_each(${JSON.stringify(ids)}))`)
-    .execute();
-}
+    .where('run_id', 'in', sql<string>`(select value from json_each(${ids}))`),
+);
 
 type RunPart = Awaited<ReturnType<typeof runsOf>>[number];
 

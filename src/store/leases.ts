@@ -1,14 +1,18 @@
 import type { Kysely } from 'kysely';
 import type { Database, LeaseRow } from './database.ts';
+import { lightly } from './driver.ts';
+import { prepared } from './prepared.ts';
 import type { LeaseStore } from './store.ts';
+
+const named = prepared((db, name: string) => db.selectFrom('leases').selectAll().where('name', '=', name));
 
 /**
  * Leases by name, each held by one at a time in all processes. A row stays when it is given back, as the runs' do: the
  * epoch says whose it is, so that one who slept through his lease gives nothing back that another holds.
  */
 export function leaseStore(db: Kysely<Database>, now: () => Date): LeaseStore {
-  const rowOf = (from: Kysely<Database>, name: string): Promise<LeaseRow | undefined> =>
-    from.selectFrom('leases').selectAll().where('name', '=', name).executeTakeFirst();
+  const rowOf = async (from: Kysely<Database>, name: string): Promise<LeaseRow | undefined> =>
+    (await named(from, name))[0];
 
   return {
     acquire: (name, holder, leaseMs) =>
@@ -26,16 +30,18 @@ export function leaseStore(db: Kysely<Database>, now: () => Date): LeaseStore {
       }),
 
     renew: async ({ name, epoch }, leaseMs, seenAt) => {
-      const { numUpdatedRows } = await db
-        .updateTable('leases')
-        .set({
-          expires_at: now().getTime() + leaseMs,
-          ...(seenAt === undefined ? {} : { seen_at: seenAt.getTime() }),
-        })
-        .where('name', '=', name)
-        .where('epoch', '=', epoch)
-        .where('expires_at', '>', 0)
-        .executeTakeFirst();
+      const { numUpdatedRows } = await lightly(db, (trx) =>
+        trx
+          .updateTable('leases')
+          .set({
+            expires_at: now().getTime() + leaseMs,
+            ...(seenAt === undefined ? {} : { seen_at: seenAt.getTime() }),
+          })
+          .where('name', '=', name)
+          .where('epoch', '=', epoch)
+          .where('expires_at', '>', 0)
+          .executeTakeFirstOrThrow(),
+      );
       return numUpdatedRows > 0n;
     },
 

@@ -79,8 +79,8 @@ async function openFile(file: string): Promise<Sqlite> {
     // In one transaction: another process may be making the file between two looks at it.
     transaction(opened, 'begin', () => assertOurs(opened, file));
     await useWriteAheadLog(sqlite);
-    // FULL: a commit that was answered survives a power cut. NORMAL would save one fsync of a few per second and could
-    // hand an epoch out twice, or forget a secret that the assistant was told is stored.
+    // FULL: a commit that was answered survives a power cut. NORMAL could hand an epoch out twice, or forget a
+    // secret that the assistant was told is stored; `lightly` (driver.ts) is for what may be undone so.
     sqlite.pragma('synchronous = FULL');
     sqlite.pragma('foreign_keys = ON');
     migrate(sqlite, file);

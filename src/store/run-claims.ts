@@ -4,6 +4,7 @@ import type { ErrorView } from '../core/errors.ts';
 import type { RunStatus, StreamResult } from '../core/model.ts';
 import { countRun } from './breakers.ts';
 import type { Database, RunRow } from './database.ts';
+import { lightly } from './driver.ts';
 import { endCancelled, isActive, leaseOf } from './run-end.ts';
 import { addLine } from './run-log.ts';
 import type { Claim, Outcome, RunStore } from './store.ts';
@@ -36,7 +37,7 @@ export function claimStore(
     release: (isGone) => db.transaction().execute((trx) => releaseGone(trx, isGone, now())),
 
     heartbeat: (claim, leaseMs, streams) =>
-      db.transaction().execute(async (trx) => {
+      lightly(db, async (trx) => {
         const run = await trx
           .updateTable('runs')
           .set({ streams: JSON.stringify(streams) })

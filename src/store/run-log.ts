@@ -2,6 +2,7 @@ import type { Kysely, Transaction } from 'kysely';
 import type { LogLine } from '../core/model.ts';
 import { scrub } from '../core/redact.ts';
 import type { Database } from './database.ts';
+import { lightly } from './driver.ts';
 import type { RunStore } from './store.ts';
 
 /** Lines kept of one run: enough to see what happened, and a run that complains for ever fills no disk. */
@@ -12,8 +13,7 @@ const LOG_CHARACTERS_MAX = 2_000;
 /** What a run said while it ran. */
 export function logStore(db: Kysely<Database>, now: () => Date): Pick<RunStore, 'log' | 'readLog'> {
   return {
-    log: (runId, level, message) =>
-      db.transaction().execute((trx) => addLine(trx, { runId, level, message, at: now() })),
+    log: (runId, level, message) => lightly(db, (trx) => addLine(trx, { runId, level, message, at: now() })),
 
     readLog: async (runId, limit) => {
       const rows = await db

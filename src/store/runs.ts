@@ -5,6 +5,7 @@ import type { RunStatus } from '../core/model.ts';
 import { pageFetch, pageOf, pageStart } from '../core/paging.ts';
 import { assertConnector } from './connectors.ts';
 import type { Database, RunRow } from './database.ts';
+import { prepared } from './prepared.ts';
 import { claimStore } from './run-claims.ts';
 import { activeRun, isReal, requestEnd } from './run-end.ts';
 import { bringForward, isWaitingFor } from './run-forward.ts';
@@ -52,14 +53,7 @@ export function runStore(db: Kysely<Database>, { now, random, breaker }: RunStor
       }),
 
     latest: async (connector) => {
-      const row = await db
-        .selectFrom('runs')
-        .selectAll()
-        .where('connector', '=', connector)
-        .where(isReal)
-        .orderBy('run_id', 'desc')
-        .limit(1)
-        .executeTakeFirst();
+      const [row] = await latestOf(db, connector);
       return row === undefined ? null : runView(row);
     },
 
@@ -71,7 +65,7 @@ export function runStore(db: Kysely<Database>, { now, random, breaker }: RunStor
     },
 
     counts: async () => {
-      const rows = await db.selectFrom('run_counts').selectAll().execute();
+      const rows = await counts(db);
       return Object.fromEntries(rows.map(({ status, runs }) => [status, runs])) as Record<RunStatus, number>;
     },
   };
@@ -116,8 +110,22 @@ export function newRow(request: RunRequest, id: string, at: Date): RunRow {
   };
 }
 
+const withId = prepared((db, id: string) => db.selectFrom('runs').selectAll().where('run_id', '=', id));
+
+const latestOf = prepared((db, connector: string) =>
+  db
+    .selectFrom('runs')
+    .selectAll()
+    .where('connector', '=', connector)
+    .where(isReal)
+    .orderBy('run_id', 'desc')
+    .limit(1),
+);
+
+const counts = prepared((db) => db.selectFrom('run_counts').selectAll());
+
 async function rowOf(db: Kysely<Database>, id: string): Promise<RunRow> {
-  const row = await db.selectFrom('runs').selectAll().where('run_id', '=', id).executeTakeFirst();
+  const [row] = await withId(db, id);
   if (row) return row;
   throw new MillraceError('run_not_found', `There is no run "${id.slice(0, 60)}".`, {
     hint: '`list_runs` shows the runs there are, newest first.',

@@ -2,6 +2,7 @@ import { type Kysely, sql, type Transaction } from 'kysely';
 import { SPREAD_MAX_MS } from '../core/cron.ts';
 import type { ErrorView } from '../core/errors.ts';
 import type { Database } from './database.ts';
+import { prepared } from './prepared.ts';
 import { activeRun } from './run-end.ts';
 import { runId } from './run-id.ts';
 import { newRow, type RunStoreOptions, scheduledRun } from './runs.ts';
@@ -58,6 +59,19 @@ export function specOf(schedule: string, timezone: string): string {
   return `${schedule}|${timezone}`;
 }
 
+const firstStart = prepared((db) =>
+  db.selectFrom('schedules').select('start_at').orderBy('start_at').limit(1),
+);
+
+const firstDue = prepared((db) =>
+  db
+    .selectFrom('schedules')
+    .select(['connector', 'due_at'])
+    .where('due_at', 'is not', null)
+    .orderBy('start_at')
+    .limit(1),
+);
+
 /**
  * When which connector is due. Moving an entry on and making its run are one transaction that begins by comparing what
  * was read, so that a due time comes to exactly one entry of the history, whoever believes to be the scheduler.
@@ -74,23 +88,12 @@ export function scheduleStore(db: Kysely<Database>, options: RunStoreOptions): S
       }),
 
     nextStart: async () => {
-      const row = await db
-        .selectFrom('schedules')
-        .select('start_at')
-        .orderBy('start_at')
-        .limit(1)
-        .executeTakeFirst();
+      const [row] = await firstStart(db);
       return row === undefined ? null : new Date(row.start_at);
     },
 
     nextDue: async () => {
-      const row = await db
-        .selectFrom('schedules')
-        .select(['connector', 'due_at'])
-        .where('due_at', 'is not', null)
-        .orderBy('start_at')
-        .limit(1)
-        .executeTakeFirst();
+      const [row] = await firstDue(db);
       return row?.due_at == null ? null : { connector: row.connector, dueAt: new Date(row.due_at) };
     },
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { type LightClient, lightClient } from '../support/light-client.ts';
 import { connectHttp, GENERATIONS, type MillraceClient } from '../support/mcp-client.ts';
 import { freshDatabase } from '../support/postgres.ts';
 import { type ServeProcess, startServe } from '../support/serve-process.ts';
@@ -44,15 +45,15 @@ test(
     }
 
     await using clients = new AsyncDisposableStack();
-    const connected: MillraceClient[] = [];
+    const connected: LightClient[] = [];
     for (let n = 0; n < CLIENTS; n += 1) {
       const generation = GENERATIONS[n % GENERATIONS.length] ?? 'modern';
-      connected.push(clients.use(await connectHttp({ generation, url })));
+      connected.push(clients.use(await lightClient(generation, url)));
     }
     const end = performance.now() + seconds * 1_000;
     const errors: string[] = [];
     const getRunMs: number[] = [];
-    const read = async (client: MillraceClient, n: number): Promise<void> => {
+    const read = async (client: LightClient, n: number): Promise<void> => {
       await sleep((n / CLIENTS) * 200);
       for (let turn = n; performance.now() < end; turn += 1) {
         const began = performance.now();

@@ -36,13 +36,13 @@ test('beyond their number the one gives way that was not used for the longest ti
     onerror: (error) => errors.push(error.message),
   });
   const begin = async (): Promise<string> => {
-    const response = await sessions.fetch(post(initialize), undefined);
+    const response = await sessions.fetch(post(initialize), {});
     expect(response.status).toBe(200);
     await response.body?.cancel();
     return response.headers.get('mcp-session-id') ?? '';
   };
   const ping = async (session: string): Promise<number> => {
-    const response = await sessions.fetch(post({ method: 'ping' }, session), undefined);
+    const response = await sessions.fetch(post({ method: 'ping' }, session), {});
     await response.body?.cancel();
     return response.status;
   };
@@ -55,13 +55,13 @@ test('beyond their number the one gives way that was not used for the longest ti
   expect(sessions.count()).toBe(256);
   expect([await ping(first), await ping(second)]).toEqual([200, 404]);
 
-  const stray = await sessions.fetch(post({ method: 'ping' }), undefined);
+  const stray = await sessions.fetch(post({ method: 'ping' }), {});
   expect(stray.status).toBe(400);
   expect(errors).toEqual(['Bad Request: Server not initialized']);
   expect(sessions.count()).toBe(256);
   const ended = await sessions.fetch(
     new Request('http://127.0.0.1/mcp', { method: 'DELETE', headers: { 'mcp-session-id': first } }),
-    undefined,
+    {},
   );
   expect(ended.status).toBe(200);
   expect(await ping(first)).toBe(404);

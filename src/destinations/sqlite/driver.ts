@@ -106,12 +106,28 @@ export function openForReading(file: string): Database | null {
     try {
       const db = opened(file, true);
       pragma(db, 'query_only = ON');
-      return db;
+      return remembering(db);
     } catch (error) {
       if (sqliteCode(error).startsWith('SQLITE_CANTOPEN') && !existsSync(file)) return null;
       throw error;
     }
   });
+}
+
+/** Above this the texts differ with every call (names of tables are in them). */
+const statementsMax = 100;
+
+/** The same handle, preparing each text once: whoever asks how things are has this read again and again. */
+function remembering(db: Database): Database {
+  const known = new Map<string, Statement>();
+  const prepare = db.prepare.bind(db);
+  db.prepare = (sql) => {
+    const statement = known.get(sql) ?? prepare(sql);
+    if (known.size >= statementsMax) known.clear();
+    known.set(sql, statement);
+    return statement;
+  };
+  return db;
 }
 
 /** The library's own handle does all that we ask of one; only its types are narrower where values are bound. */

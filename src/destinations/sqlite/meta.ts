@@ -23,9 +23,9 @@ export function prepareWarehouse(db: Database, file: string): void {
   });
 }
 
-/** True when the file's `_millrace_*` tables are those of this program; false for older ones, and when there are none yet. */
-export function isCurrent(db: Database, file: string): boolean {
-  return versionOf(db, file) === steps.length;
+/** True when `_millrace_*` tables of this version are those of this program. */
+export function isCurrent(version: number): boolean {
+  return version === steps.length;
 }
 
 /** The version of the file's `_millrace_*` tables; 0 when it has none yet. Throws `data_dir_unusable` for a newer one. */

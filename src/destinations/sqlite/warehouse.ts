@@ -11,23 +11,26 @@ import { countRejects, readRejects } from './reject-list.ts';
 /** Long work on the file, dropping a connector's tables or checking it, may take this long. */
 const maintenanceMs = 30 * 60_000;
 
+const older = Symbol('a file of an older version');
+
 /** What has landed at `file`, which need not exist yet. */
 export function openSqliteWarehouse(file: string): Warehouse {
   const processes = createQueryProcesses();
   let handle: Database | null = null;
 
-  const read = <T>(empty: T, work: (db: Database) => T): T =>
+  const read = <T>(empty: T, work: (db: Database, version: number) => T): T =>
     guarded(file, () => {
       handle ??= openForReading(file);
       // A file that another process has just begun to make has no tables yet.
-      if (handle === null || versionOf(handle, file) === 0) return empty;
-      return work(handle);
+      const version = handle === null ? 0 : versionOf(handle, file);
+      return handle === null || version === 0 ? empty : work(handle, version);
     });
 
   /** The same for what only newer files have: an older one is brought up to date first. */
   const readCurrent = async <T>(empty: T, work: (db: Database) => T): Promise<T> => {
-    if (read(false, (db) => !isCurrent(db, file)))
-      await processes.ask({ do: 'prepare', file }, maintenanceMs);
+    const found = read<T | typeof older>(empty, (db, version) => (isCurrent(version) ? work(db) : older));
+    if (found !== older) return found as T;
+    await processes.ask({ do: 'prepare', file }, maintenanceMs);
     return read(empty, work);
   };
 
