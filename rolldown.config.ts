@@ -23,7 +23,6 @@ const options: RolldownOptions = {
     format: 'esm',
     entryFileNames: '[name].js',
     chunkFileNames: '[name]-[hash].js',
-    keepNames: true,
   },
 };
 

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
@@ -12,6 +13,12 @@ class LongFirst extends BaseSequencer {
     return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
   }
 }
+
+/**
+ * Tests start hundreds of processes, and half of each start is making JavaScript of TypeScript and compiling it: 0.7 s of
+ * CPU against 0.4 from this cache. Not under coverage, which a cached function's positions would blur.
+ */
+if (!process.env['NODE_V8_COVERAGE']) process.env['NODE_COMPILE_CACHE'] ??= resolve('.cache/compiled');
 
 /**
  * `npm test` is the truth: every suite, on real servers. Node loads the TypeScript itself (no bundler between a

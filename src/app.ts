@@ -63,6 +63,8 @@ export interface AppOptions {
   readonly actor: string;
   /** What happens to a credential given in clear when the config file does not say; accepted when absent. */
   readonly literals?: 'accept' | 'reject';
+  /** Many ask this process and nobody waits for its runs: where cores are short, they get the rest. */
+  readonly standBack?: boolean;
 }
 
 /** The only place where parts meet: configuration in, running system out. Throws MillraceError. */
@@ -89,7 +91,9 @@ export async function openApp(options: AppOptions): Promise<App> {
     turn,
     secrets: createKeptSecrets(connector, kept),
   });
-  const threads = opened.use(createThreads({ idle: config.runs.concurrent, hostFor }));
+  const threads = opened.use(
+    createThreads({ idle: config.runs.concurrent, standBack: options.standBack ?? false, hostFor }),
+  );
   const secrets = createSecretTools({
     vault,
     env: options.env,

@@ -19,7 +19,9 @@ const bodyMaxBytes = 4 * 1024 * 1024;
 /** MCP over HTTP until SIGTERM, SIGINT or SIGHUP: the always-on form. */
 export async function serve(line: CommandLine, env: Environment): Promise<number> {
   await using opened = new AsyncDisposableStack();
-  const app = opened.use(await openApp({ flags: line.flags, env, actor: 'serve', literals: 'reject' }));
+  const app = opened.use(
+    await openApp({ flags: line.flags, env, actor: 'serve', literals: 'reject', standBack: true }),
+  );
   const { services, log, config } = app;
   const host = typeof line.own['host'] === 'string' ? line.own['host'] : config.http.host;
   const port = portOf(line.own['port']) ?? config.http.port;

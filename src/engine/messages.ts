@@ -79,6 +79,11 @@ export interface Answers {
   };
 }
 
+/** What a thread is started with. */
+export interface ThreadData {
+  readonly standsBack: boolean;
+}
+
 export type ToThread =
   | { readonly type: 'start'; readonly job: Job }
   | { readonly type: 'cancel'; readonly error: ErrorView }

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import type { HostServices } from '../connectors/connector.ts';
 import { MillraceError } from '../core/errors.ts';
 import { serveHost } from './host-calls.ts';
-import type { FromThread, Job, ToThread } from './messages.ts';
+import type { FromThread, Job, ThreadData, ToThread } from './messages.ts';
 
 /** Threads that jobs live in, so that the main thread never touches a row and answers at once. */
 export interface Threads extends AsyncDisposable {
@@ -32,6 +32,8 @@ const resourceLimits = { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 1
 export interface ThreadsOptions {
   /** So many threads are kept warm for the next job. */
   readonly idle: number;
+  /** Whether those who ask something come before the rows, where cores are short. */
+  readonly standBack: boolean;
   /** What the program does for the jobs of a connector. */
   readonly hostFor: (connector: string) => HostServices;
 }
@@ -45,7 +47,7 @@ export function createThreads(options: ThreadsOptions): Threads {
     for (let thread = idle.pop(); thread !== undefined; thread = idle.pop()) {
       if (thread.alive) return thread;
     }
-    return createThread();
+    return createThread({ standsBack: options.standBack });
   };
 
   return {
@@ -92,9 +94,9 @@ interface Surroundings {
   readonly host: HostServices;
 }
 
-function createThread(): Thread {
+function createThread(workerData: ThreadData): Thread {
   const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
-  const worker = new Worker(new URL(file, import.meta.url), { resourceLimits, stdout: true });
+  const worker = new Worker(new URL(file, import.meta.url), { resourceLimits, stdout: true, workerData });
   let alive = true;
   let timer: NodeJS.Timeout | undefined;
   let settle: ((message: FromThread) => void) | undefined;

@@ -1,7 +1,7 @@
 /** The thread a job lives in: it opens the source, answers one question or syncs, and closes everything again. */
 
 import { constants, setPriority } from 'node:os';
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import type { OpenOptions, Source } from '../connectors/connector.ts';
 import { findConnectorType } from '../connectors/index.ts';
 import { asMillraceError, type ErrorCode, faultOf, MillraceError } from '../core/errors.ts';
@@ -19,12 +19,13 @@ import type {
   ReplayJob,
   SourceSpec,
   SyncJob,
+  ThreadData,
   ToThread,
 } from './messages.ts';
 import { replayRejects } from './replay.ts';
 import { syncStream } from './sync.ts';
 
-standBack();
+if ((workerData as ThreadData).standsBack) standBack();
 /** Begun with this thread, whatever its first job is: starting two threads one after the other would cost a sync 80 ms. */
 const landing = createLanding((detail) => post({ type: 'fault', detail }));
 let host: RemoteHost | undefined;
@@ -37,7 +38,7 @@ parentPort?.on('message', (message: ToThread) => {
 });
 
 /**
- * Where cores are short, who asks something comes before who moves rows. On Linux a priority is a thread's, 0 names the
+ * Where cores are short, who asks something comes before who moves rows: on Linux a priority is a thread's, 0 names the
  * one that calls, and the threads that it starts have it too (setpriority(2), "C library/kernel differences");
  * elsewhere it would be the whole process's.
  */
