@@ -20,8 +20,10 @@ export interface SyncTiming {
 
 /** The built program as a client has it: over stdio, with the current protocol. */
 export interface BenchedMillrace extends AsyncDisposable {
-  /** One run of one table; fails unless it succeeded. `health`: calls `get_health` all the while. */
-  sync(table: TableName, options?: { readonly health: boolean }): Promise<SyncTiming>;
+  /** One run of one table; fails unless it succeeded. */
+  sync(table: TableName): Promise<SyncTiming>;
+  /** A full load, whatever has landed, while `get_health` is called all the time. */
+  loadAsked(table: TableName): Promise<SyncTiming>;
   peakMemoryMb(): number | null;
 }
 
@@ -59,7 +61,8 @@ export async function startBenched(source: BenchSource, dataDir: string): Promis
     })),
   });
   return {
-    sync: (table, options) => timeSync(call, table, options?.health ?? false),
+    sync: (table) => timeSync(call, table, { asked: false }),
+    loadAsked: (table) => timeSync(call, table, { asked: true }),
     peakMemoryMb: () => (transport.pid === null ? null : peakMemoryMb(transport.pid)),
     [Symbol.asyncDispose]: () => client.close(),
   };
@@ -67,12 +70,20 @@ export async function startBenched(source: BenchSource, dataDir: string): Promis
 
 type Call = (name: string, input?: Record<string, unknown>) => Promise<unknown>;
 
-async function timeSync(call: Call, table: TableName, watch: boolean): Promise<SyncTiming> {
+async function timeSync(
+  call: Call,
+  table: TableName,
+  { asked }: { readonly asked: boolean },
+): Promise<SyncTiming> {
   const done = new AbortController();
-  const health = watch ? pollHealth(call, done.signal) : Promise.resolve([]);
+  const health = asked ? pollHealth(call, done.signal) : Promise.resolve([]);
   const began = performance.now();
   // 10 s is what a client gets without asking; a longer run is waited for through get_run.
-  let { run } = (await call('sync_connector', { connector: 'bench', streams: [table] })) as {
+  let { run } = (await call('sync_connector', {
+    connector: 'bench',
+    streams: [table],
+    full_refresh: asked,
+  })) as {
     readonly run: Run;
   };
   while (run.status === 'queued' || run.status === 'running') {

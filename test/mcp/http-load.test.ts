@@ -15,8 +15,8 @@ const CLIENTS = 64;
 const ROWS = 100_000;
 const seconds = Number(process.env['MILLRACE_LOAD_SECONDS'] ?? 8);
 const isLong = seconds >= 60;
-/** What syncs and garbage may take beside each other at two moments. */
-const GROWTH_MB = 100;
+/** What syncs and garbage may take beside each other at two moments; in the first seconds the heaps still grow to what they take. */
+const GROWTH_MB = isLong ? 100 : 250;
 
 test(
   `${CLIENTS} clients for ${seconds} s: no error, memory flat`,
