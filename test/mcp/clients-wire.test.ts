@@ -104,7 +104,7 @@ describe('starting', () => {
   }
 
   test('loads no driver of a source and no part of the demo: the first answer waits for nothing it does not need', async () => {
-    const loaded = await loadedBy(main, 'graph');
+    const loaded = await loadedBy(join(root, 'src/main.ts'), 'graph');
     const packages = new Set(
       loaded.flatMap((url) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(url)?.[1] ?? []),
     );
