@@ -21,7 +21,7 @@ interface Options {
 /** Launches the server as a client would. */
 export async function connectToSelf({ dataDir, env, show }: Options): Promise<Conversation> {
   const main = fileURLToPath(
-    new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
+    new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : './main.js', import.meta.url),
   );
   const client = new Client(
     { name: 'millrace-demo', version: '1' },

@@ -106,6 +106,14 @@ describe('the npm package', () => {
     expect(shown).toMatchObject({ tools: names, rows: grain });
   });
 
+  test('gives the tour as it is built, which starts the program anew beside itself', {
+    timeout: 60_000,
+  }, async () => {
+    const { stdout } = await run(process.execPath, [join(root, pkg.bin.millrace), 'demo', '--rows', '3000']);
+    expect(stdout.match(/ equal$/gm)).toHaveLength(3);
+    expect(stdout).toContain('Nothing was lost and nothing doubled.');
+  });
+
   test('carries its licence', () => {
     expect(pkg.license).toBe('MIT');
     expect(readFileSync(join(root, 'LICENSE'), 'utf8')).toMatch(/^MIT License\n\nCopyright \(c\) \d{4} /);
