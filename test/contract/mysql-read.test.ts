@@ -325,6 +325,21 @@ describe.each(mysqlKinds)('reading in parts from %s', (kind) => {
     }
   });
 
+  test('from its first moment a snapshot keeps the columns as they are', async () => {
+    const stream = await table('held', 300);
+    const other = await database.pool.getConnection();
+    await other.query('SET lock_wait_timeout = 1');
+    for (const held of [stream, { name: 'asked', query: 'SELECT id, v FROM held', primary_key: ['id'] }]) {
+      const resolved = await patient.resolve(held, calm);
+      await using reading = await patient.read(resolved, null, calm);
+      await expect(other.query('ALTER TABLE held DROP COLUMN v')).rejects.toThrow(/lock wait timeout/i);
+      let rows = 0;
+      for await (const batch of reading.batches) rows += batch.rows;
+      expect(rows).toBe(300);
+    }
+    other.destroy();
+  });
+
   test('MyISAM has no snapshots: read all the same, and counted against nothing', async () => {
     const stream = await table('plain', 1000, 'ENGINE=MyISAM');
     const { rows, reading } = await during(stream, { after: 500, what: 'DELETE FROM plain WHERE id = 1' });

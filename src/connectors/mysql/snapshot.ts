@@ -107,16 +107,18 @@ export class Snapshots {
   }
 
   /**
-   * What the server says the columns are: the same in every snapshot of a reading. Once a row has been read the
-   * snapshot's own lock keeps it so.
+   * What the server says the columns are: the same in every snapshot of a reading, and in all of this one. A snapshot
+   * locks no table before a statement has opened it, and preparing one opens it for that moment only: an ALTER would
+   * come in between. So a statement of no rows is run first, and its lock stays.
    */
   async #holdShape(): Promise<void> {
     const { columns, shape } = this.#plan;
     const list = columns.map(({ own }) => own).join(', ');
+    const nothing = `SELECT ${list}${fromWhere(shape)} LIMIT 0`;
+    const options = { signal: this.#signal };
     try {
-      const { fields } = await this.#session.describe(`SELECT ${list}${fromWhere(shape)} LIMIT 0`, {
-        signal: this.#signal,
-      });
+      await this.#session.query(nothing, [], options);
+      const { fields } = await this.#session.describe(nothing, options);
       const now = JSON.stringify(fields);
       if (this.#shape !== null && this.#shape !== now) throw schemaChanged('a column has another type');
       this.#shape = now;
