@@ -51,18 +51,6 @@ export interface StartOptions {
 
 const MAIN = process.env['MILLRACE_TEST_DIST'] ? '../../dist/main.js' : '../../src/main.ts';
 const CALL_TIMEOUT_MS = 30_000;
-/**
- * What Node makes of the sources is kept between processes, which halves the time to a first answer (340 to 200 ms) and
- * with it the kill suite's. A process that ends in peace leaves it behind; one that is killed only uses it. Not with
- * coverage, which needs the real compilation.
- */
-const compileCache: Readonly<Record<string, string>> = process.env['NODE_V8_COVERAGE']
-  ? {}
-  : {
-      NODE_COMPILE_CACHE: fileURLToPath(
-        new URL('../../node_modules/.cache/millrace-compiled', import.meta.url),
-      ),
-    };
 let configs = 0;
 
 /** Starts a process and shakes hands with it. Rejects with its last words when it does not come up. */
@@ -84,7 +72,7 @@ export function spawnMillrace(options: StartOptions): MillraceProcess & { ready(
   writeFileSync(config, JSON.stringify({ millrace: options.config ?? {} }));
   const main = fileURLToPath(new URL(options.entry ?? MAIN, import.meta.url));
   const args = [main, '--config', config, '--data-dir', options.dataDir, ...(options.args ?? [])];
-  const env = { ...process.env, ...compileCache, ...options.env };
+  const env = { ...process.env, ...options.env };
   const child = spawn(process.execPath, args, { stdio: 'pipe', env });
   const said = { stdout: '', stderr: '' };
   const waiting = new Map<number, PromiseWithResolvers<RpcResult>>();

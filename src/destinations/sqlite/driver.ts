@@ -122,8 +122,10 @@ function remembering(db: Database): Database {
   const known = new Map<string, Statement>();
   const prepare = db.prepare.bind(db);
   db.prepare = (sql) => {
-    const statement = known.get(sql) ?? prepare(sql);
+    const before = known.get(sql);
+    if (before !== undefined) return before;
     if (known.size >= statementsMax) known.clear();
+    const statement = prepare(sql);
     known.set(sql, statement);
     return statement;
   };
