@@ -32,6 +32,28 @@ export class Secret {
   }
 }
 
+/** What a reference in a config stands for, in clear. */
+export interface RevealedValue {
+  readonly value: string;
+  /** As it is written: `${env:NAME}`. */
+  readonly reference: string;
+}
+
+/** Shorter ones stand in every text, and protect little. */
+const REVEALED_CHARACTERS_MIN = 4;
+
+/**
+ * The text with references in the place of what they stand for: a driver names the host, the login and the database that
+ * it was given, and a reference may put a secret into any of these.
+ */
+export function withReferences(text: string, values: readonly RevealedValue[]): string {
+  let clean = text;
+  // The longest first: one may hold another.
+  for (const { value, reference } of values.toSorted((one, other) => other.value.length - one.value.length))
+    if (value.length >= REVEALED_CHARACTERS_MIN) clean = clean.replaceAll(value, () => reference);
+  return clean;
+}
+
 /** Limits of what one log line or audit entry can hold. */
 const DEPTH_MAX = 8;
 const ITEMS_MAX = 100;

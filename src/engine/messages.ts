@@ -12,6 +12,7 @@ import type {
   StreamInfo,
   StreamResult,
 } from '../core/model.ts';
+import type { RevealedValue } from '../core/redact.ts';
 import type { Value } from '../core/types.ts';
 import type { FromHost, ToHost } from './host-calls.ts';
 
@@ -20,6 +21,8 @@ export interface SourceSpec {
   readonly connector: string;
   readonly type: string;
   readonly config: Readonly<Record<string, unknown>>;
+  /** What references in the config stand for: what the source says of it names the reference instead. */
+  readonly revealed: readonly RevealedValue[];
   /** All streams of the connector: one may be asked about by rows of another. */
   readonly declared: readonly Stream[];
   /** `millrace.network`. */

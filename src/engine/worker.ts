@@ -3,10 +3,12 @@
 import { constants, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { OpenOptions, Source } from '../connectors/connector.ts';
+import { discreet } from '../connectors/discreet.ts';
 import { findConnectorType } from '../connectors/index.ts';
 import { asMillraceError, type ErrorCode, faultOf, MillraceError } from '../core/errors.ts';
 import type { StreamResult } from '../core/model.ts';
 import { createHostRules } from '../core/network.ts';
+import { withReferences } from '../core/redact.ts';
 import { validate } from '../core/validate.ts';
 import { describeTable } from '../destinations/index.ts';
 import { hostOf, type RemoteHost } from './host-calls.ts';
@@ -222,13 +224,16 @@ async function probe(job: ProbeJob, signal: AbortSignal): Promise<Answers[keyof 
 async function openSource(spec: SourceSpec, more: Pick<OpenOptions, 'answerWithinMs'> = {}): Promise<Source> {
   const type = findConnectorType(spec.type);
   const config = validate(type.config, spec.config, `The ${spec.type} config`);
-  return await type.open(config, {
+  const source = await type.open(config, {
     streams: spec.declared,
     assertHost: createHostRules(spec.network.allow),
     network: spec.network,
     ...more,
     ...(host === undefined ? {} : { host }),
   } satisfies OpenOptions);
+  return spec.revealed.length === 0
+    ? source
+    : discreet(source, (text) => withReferences(text, spec.revealed));
 }
 
 const showEveryMs = 200;

@@ -76,6 +76,7 @@ async function keep(context: Context, name: string, report: CheckReport): Promis
   return report.ok && (await context.breakers.testPassed(name));
 }
 
-function unanswered(error: unknown): CheckReport {
+/** What a look that could not be made comes to. */
+export function unanswered(error: unknown): CheckReport {
   return { ok: false, checks: [], warnings: [], error: asMillraceError(error).toView() };
 }

@@ -1,16 +1,22 @@
 import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError, type NextAction } from '../core/errors.ts';
-import type { CheckReport, Connector, Stream } from '../core/model.ts';
-import { suggestion } from '../core/nearest.ts';
+import type { CheckReport, Connector } from '../core/model.ts';
 import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
 import { askForSecrets, assertAsksNothing } from './ask-person.ts';
 import { breakerView, shortly } from './breakers.ts';
-import { checkConnector } from './checks.ts';
+import { checkConnector, unanswered } from './checks.ts';
+import {
+  assertStreamNames,
+  changeConnector,
+  connectorOf,
+  isRescheduled,
+  wholly,
+} from './connector-changes.ts';
 import { assertMay, type Context, shownConnector } from './context.ts';
 import { createDeletions } from './deletions.ts';
-import { describeChanges, difference } from './difference.ts';
-import { assertSecretsBound, assertStreamsFit } from './fit.ts';
+import { difference } from './difference.ts';
+import { assertStreamsFit } from './fit.ts';
 import { guideViews } from './guides/index.ts';
 import { assertSchedule, nextRunAt, scheduleView, scheduleWarnings } from './schedule.ts';
 import type { ConnectorDetail, ConnectorService } from './services.ts';
@@ -25,6 +31,16 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
   const test = async (name: string, signal: AbortSignal): Promise<CheckReport> => {
     const { report, restEnded } = await checkConnector(context, name, { signal });
     return restEnded ? { ...report, warnings: [...report.warnings, afterRest] } : report;
+  };
+
+  /** Of what is kept whatever it says: a test that could not be made, for want of a secret say, is one that failed. */
+  const testKept = async (name: string, signal: AbortSignal): Promise<CheckReport> => {
+    try {
+      return await test(name, signal);
+    } catch (error) {
+      if (error instanceof MillraceError && error.code !== 'cancelled') return unanswered(error);
+      throw error;
+    }
   };
 
   return {
@@ -54,7 +70,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
         detail: { type: record.type, streams: streams.map((stream) => stream.name) },
       });
       const asking = await askForSecrets(context, record, sealed.asked);
-      const report = wanted && asking === null ? await test(record.name, signal) : undefined;
+      const report = wanted && asking === null ? await testKept(record.name, signal) : undefined;
       return {
         connector: shownConnector(context, record),
         ...(report === undefined ? {} : { test: report }),
@@ -127,52 +143,9 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
     async update(input, caller, signal) {
       assertMay(context, caller, 'admin');
       const change = validate(updateSchema, input, 'The change');
-      const before = await connectors.get(change.connector);
-      const type = findConnectorType(before.type);
-      const merged =
-        change.config === undefined
-          ? before.config
-          : context.secrets.unmask(mergeConfig(before.config, change.config), before.config, type.secrets);
-      validate(type.config, merged, `The ${type.type} config`);
-      const moved =
-        change.config === undefined
-          ? []
-          : assertSecretsBound(type, {
-              before: before.config,
-              after: merged,
-              given: change.config,
-              worked: await hasWorked(context, before.name),
-            });
-      const streams = changedStreams(before.streams, change);
-      assertStreamNames(streams);
-      assertStreamsFit(type, streams);
-      const sealed =
-        change.config === undefined
-          ? { config: before.config, sealed: [], fields: [], asked: [], warnings: [] }
-          : await context.secrets.seal(before.name, merged, type.secrets);
-      const {
-        connector: _name,
-        config: _config,
-        streams: _streams,
-        add_streams: _add,
-        remove_streams: _remove,
-        ...fields
-      } = change;
-      const after = connectorOf({
-        ...before,
-        ...fields,
-        enabled: fields.enabled ?? before.enabled,
-        config: sealed.config,
-        streams,
-      });
-      if (isRescheduled(change)) assertSchedule(context, after);
-      const changes = [
-        ...describeChanges(before, after),
-        ...sealed.fields.map((field) => `config.${field} sealed`),
-      ];
-      if (changes.length === 0)
+      const { before, record, changes, sealed, moved } = await changeConnector(context, change);
+      if (record === null)
         return { connector: shownConnector(context, before), changes, warnings: sealed.warnings };
-      const record = await connectors.update(after, sealed.sealed);
       await context.audit.append({
         actor: caller.actor,
         action: 'update_connector',
@@ -187,7 +160,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
         ...(asking?.warnings ?? []),
       ];
       if (asking === null && changes.some((sentence) => sentence.startsWith('config.'))) {
-        const { error } = await test(record.name, signal).catch(secretMissing);
+        const { error } = await testKept(record.name, signal);
         if (error !== undefined)
           warnings.push(`The test with the new config failed: ${error.code} ${error.message}`);
       }
@@ -212,34 +185,10 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
           await this.register({ ...given, test: false }, caller, signal);
           continue;
         }
-        const earlier = earlierStream(given);
-        const {
-          name,
-          type: _type,
-          table: _t,
-          query: _q,
-          incremental: _i,
-          timestamp_column: _c,
-          ...fields
-        } = given;
-        await this.update(
-          {
-            connector: name,
-            ...fields,
-            streams: earlier === null ? given.streams : [...given.streams, earlier],
-          },
-          caller,
-          signal,
-        );
+        await this.update(wholly(given, await connectors.get(given.name)), caller, signal);
       }
     },
   };
-}
-
-/** The change is kept all the same: a person can still set what is missing, or type it. */
-function secretMissing(error: unknown): Pick<CheckReport, 'error'> {
-  if (error instanceof MillraceError && error.code === 'secret_missing') return { error: error.toView() };
-  throw error;
 }
 
 function healthFields(
@@ -256,12 +205,6 @@ function healthFields(
 const afterRest =
   'After its failures no scheduled run was started; now that the test passes, the next one is. sync_connector starts one at once.';
 
-/** Whether a run of it ever brought something here: then its credentials are known to be those of that host. */
-async function hasWorked({ runs, warehouse }: Context, name: string): Promise<boolean> {
-  if (warehouse.states(name).length > 0) return true;
-  return (await runs.list({ connector: name, status: 'succeeded' }, { limit: 1 })).items.length > 0;
-}
-
 async function assertFree(context: Context, name: string): Promise<void> {
   if (!(await context.connectors.names()).includes(name)) return;
   throw new MillraceError('connector_exists', `A connector named "${name}" is already registered.`, {
@@ -274,43 +217,6 @@ async function assertFree(context: Context, name: string): Promise<void> {
       },
     ],
   });
-}
-
-/** Names become table names, and SQLite does not tell `Orders` from `orders`; the schema allows lower case only. */
-function assertStreamNames(streams: readonly Stream[]): void {
-  const seen = new Set<string>();
-  for (const { name } of streams) {
-    if (seen.has(name)) {
-      throw new MillraceError('invalid_config', `Two streams are named "${name}".`, {
-        hint: 'Give each stream of a connector its own name; it becomes the table <connector>__<stream>.',
-      });
-    }
-    seen.add(name);
-  }
-}
-
-interface Fields {
-  readonly name: string;
-  readonly type: string;
-  readonly config: Connector['config'];
-  readonly streams: readonly Stream[];
-  readonly schedule?: string | undefined;
-  readonly timezone?: string | undefined;
-  readonly enabled: boolean;
-  readonly description?: string | undefined;
-}
-
-function connectorOf(given: Fields): Connector {
-  return {
-    name: given.name,
-    type: given.type,
-    config: given.config,
-    streams: given.streams,
-    ...(given.schedule ? { schedule: given.schedule } : {}),
-    ...(given.timezone ? { timezone: given.timezone } : {}),
-    enabled: given.enabled,
-    ...(given.description ? { description: given.description } : {}),
-  };
 }
 
 function afterRegistering(connector: Connector, report: CheckReport | undefined): readonly NextAction[] {
@@ -347,40 +253,4 @@ function afterRegistering(connector: Connector, report: CheckReport | undefined)
       why: 'shows what there is, with suggested streams',
     },
   ];
-}
-
-function isRescheduled(change: Readonly<Record<string, unknown>>): boolean {
-  return ['schedule', 'timezone', 'enabled'].some((field) => change[field] !== undefined);
-}
-
-/** Fields given replace fields kept; null removes one. */
-function mergeConfig(before: Connector['config'], change: Connector['config']): Record<string, unknown> {
-  const merged: Record<string, unknown> = { ...before };
-  for (const [key, value] of Object.entries(change)) {
-    if (value === null) delete merged[key];
-    else merged[key] = value;
-  }
-  return merged;
-}
-
-function changedStreams(
-  before: readonly Stream[],
-  change: {
-    readonly streams?: readonly Stream[] | undefined;
-    readonly add_streams?: readonly Stream[] | undefined;
-    readonly remove_streams?: readonly string[] | undefined;
-  },
-): readonly Stream[] {
-  const base = change.streams ?? before;
-  const removed = new Set(change.remove_streams ?? []);
-  for (const name of removed) {
-    if (base.some((stream) => stream.name === name)) continue;
-    throw new MillraceError('invalid_config', `There is no stream "${name}" to remove.`, {
-      hint: suggestion(
-        name,
-        base.map((stream) => stream.name),
-      ),
-    });
-  }
-  return [...base.filter((stream) => !removed.has(stream.name)), ...(change.add_streams ?? [])];
 }

@@ -2,6 +2,7 @@ import type { NetworkRules } from '../connectors/connector.ts';
 import { connectorTypes, findConnectorType } from '../connectors/index.ts';
 import { MillraceError } from '../core/errors.ts';
 import type { Connector } from '../core/model.ts';
+import type { RevealedValue } from '../core/redact.ts';
 import type { Warehouse } from '../destinations/warehouse.ts';
 import type { Alone } from '../engine/alone.ts';
 import type { Answers, Question, SourceSpec } from '../engine/messages.ts';
@@ -117,11 +118,15 @@ export async function sourceSpec(
   connector: Connector,
 ): Promise<SourceSpec> {
   const type = findConnectorType(connector.type);
-  const config = await context.secrets.reveal(connector.name, connector.config, type.secrets);
+  const revealed: RevealedValue[] = [];
+  const config = await context.secrets.reveal(connector.name, connector.config, type.secrets, (value) =>
+    revealed.push(value),
+  );
   return {
     connector: connector.name,
     type: connector.type,
     config,
+    revealed,
     declared: connector.streams,
     network: context.settings.network,
   };

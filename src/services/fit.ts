@@ -68,7 +68,9 @@ export function assertSecretsBound(type: ConnectorType, change: ConfigChange): r
   if (address === undefined) return [];
   const named = new Map(stringsOf(given).map(({ path, text }) => [path, text]));
   const kept = stringsOf(after)
-    .filter(({ path, text }) => text !== '' && isSecretField(path, type.secrets))
+    .filter(
+      ({ path, text }) => text !== '' && (isSecretField(path, type.secrets) || text.includes('${secret:')),
+    )
     // A reference to what was sealed for this connector is the same secret, however it is written.
     .filter(({ path, text }) => named.get(path) !== text || /\$\{secret:[^}.]*\./.test(text))
     .map(({ path }) => path);
@@ -84,6 +86,23 @@ export function assertSecretsBound(type: ConnectorType, change: ConfigChange): r
       who: 'person',
     },
   );
+}
+
+/**
+ * A credential is changed where it stands, and goes where the one before it went. Throws `secret_refused` when the change
+ * would name another host, or send there what is kept beside it.
+ */
+export function assertSameHosts(type: ConnectorType, change: Omit<ConfigChange, 'worked'>): void {
+  for (const path of type.boundTo ?? []) {
+    const [was, is] = [textAt(change.before, path), textAt(change.after, path)];
+    // What is a reference as a whole names its host nowhere that anybody here could see.
+    if (was === undefined || is === undefined || !was.includes('://') || !is.includes('://')) continue;
+    if (originOf(was) === originOf(is)) continue;
+    throw new MillraceError('secret_refused', `The new "${path}" names another host than the one before.`, {
+      hint: `rotate_secret changes a credential and leaves the host as it is. To move the connector, give "${path}" with every secret anew to update_connector. Nothing was changed.`,
+    });
+  }
+  assertSecretsBound(type, { ...change, worked: true });
 }
 
 function top(paths: readonly string[]): string {

@@ -4,10 +4,12 @@ import { MillraceError } from '../core/errors.ts';
 import type { CheckReport, Connector } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
 import { validate } from '../core/validate.ts';
+import type { ConnectorRecord } from '../store/store.ts';
 import { isSecretField, mapStrings, stringsOf } from '../vault/config-strings.ts';
 import type { SealedConfig } from '../vault/secret-tools.ts';
 import { auditTyped, openQuestion } from './ask-person.ts';
 import { ask, assertMay, type Context } from './context.ts';
+import { assertSameHosts } from './fit.ts';
 import type { Caller, Rotated, SecretService } from './services.ts';
 
 /** Credentials of connectors that are already registered. */
@@ -26,7 +28,7 @@ type Request = Parameters<SecretService['rotate']>[0];
 
 /** The connector as it would be with the new credential. */
 interface Candidate {
-  readonly before: Connector;
+  readonly before: ConnectorRecord;
   /** References and literals as they were given, for the test. */
   readonly config: Connector['config'];
   readonly sealed: SealedConfig;
@@ -45,6 +47,8 @@ async function prepare(context: Context, { connector, field, value }: Request): 
   assertSecretField(before, field, type);
   const config = mapStrings(before.config, (text, path) => (path === field ? value : text));
   validate(type.config, config, `The ${type.type} config`);
+  const given = mapStrings(before.config, (_, path) => (path === field ? value : ''));
+  assertSameHosts(type, { before: before.config, after: config, given });
   return { before, config, sealed: await context.secrets.seal(before.name, config, type.secrets) };
 }
 
@@ -58,7 +62,12 @@ async function switchTo(
   const question = { ask: 'check', streams: before.streams } as const;
   const test = await ask(context, { connector: { ...before, config }, question }, signal);
   if (!test.ok) return { rotated: false, test, warnings };
-  await context.connectors.update({ ...before, config: sealed.config }, sealed.sealed);
+  const kept = await context.connectors.update({ ...before, config: sealed.config }, sealed.sealed, before);
+  // Somebody changed the connector during the test: what was tested is no longer what it is.
+  if (kept === null) {
+    const again = await prepare(context, request);
+    return await switchTo(context, { request, candidate: again, caller }, signal);
+  }
   await context.audit.append({
     actor: caller.actor,
     action: 'rotate_secret',

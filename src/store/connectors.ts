@@ -35,9 +35,10 @@ export function connectorStore(db: Kysely<Database>, now: () => Date): Connector
     names: async () =>
       (await db.selectFrom('connectors').select('name').orderBy('name').execute()).map(({ name }) => name),
 
-    update: (connector, sealed = []) =>
+    update: (connector, sealed = [], seen) =>
       db.transaction().execute(async (trx) => {
         const before = await getRecord(trx, connector.name);
+        if (seen !== undefined && !isSame(seen, before)) return null;
         const at = now().getTime();
         const row = { ...rowOf(connector), created_at: Date.parse(before.created_at), updated_at: at };
         await trx.updateTable('connectors').set(row).where('name', '=', connector.name).execute();
@@ -140,6 +141,11 @@ async function streamsOf(
     streams.set(row.connector, list);
   }
   return streams;
+}
+
+/** Whether two looks at a connector saw the same, whenever that was written. */
+function isSame(seen: ConnectorRecord, now: ConnectorRecord): boolean {
+  return JSON.stringify({ ...seen, updated_at: now.updated_at }) === JSON.stringify(now);
 }
 
 /** Whether something else is asked of the source from now on, or in another way. */

@@ -52,9 +52,14 @@ export interface ConnectorStore {
   names(): Promise<readonly string[]>;
   /**
    * Replaces the record and stores the secrets sealed for it, together or not at all; secrets of its own that the
-   * new config no longer names are removed. Throws `connector_not_found`.
+   * new config no longer names are removed. Null, and nothing stored, when `seen` is given and is no longer what stands
+   * there. Throws `connector_not_found`.
    */
-  update(connector: Connector, sealed?: readonly SealedSecret[]): Promise<ConnectorRecord>;
+  update(
+    connector: Connector,
+    sealed?: readonly SealedSecret[],
+    seen?: ConnectorRecord,
+  ): Promise<ConnectorRecord | null>;
   /**
    * Removes the connector with its streams and secrets; its runs stay in the history. A queued run is cancelled, a
    * running one is asked to stop. Throws `connector_not_found`.

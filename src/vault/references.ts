@@ -1,4 +1,5 @@
 import { MillraceError } from '../core/errors.ts';
+import type { RevealedValue } from '../core/redact.ts';
 import { readSecretFile } from './file-secret.ts';
 import { SECRET_NAME, userOwner } from './user-secrets.ts';
 import type { Vault } from './vault.ts';
@@ -75,10 +76,18 @@ export interface ReferenceContext {
   readonly rules: ReferenceRules;
   /** Who asks: another connector's own values do not open for it. */
   readonly connector: string;
+  /** Hears what each reference stands for. */
+  readonly onValue?: ((value: RevealedValue) => void) | undefined;
 }
 
 /** What a reference names, in clear. Throws `secret_missing`, `secret_refused`. */
 export async function resolveReference(reference: Reference, context: ReferenceContext): Promise<string> {
+  const value = await opened(reference, context);
+  context.onValue?.({ value, reference: textOf(reference) });
+  return value;
+}
+
+async function opened(reference: Reference, context: ReferenceContext): Promise<string> {
   assertOpen(reference, context);
   switch (reference.kind) {
     case 'env':
@@ -95,10 +104,16 @@ export async function resolveReference(reference: Reference, context: ReferenceC
   }
 }
 
+/** As it is written. */
+function textOf(reference: Reference): string {
+  if (reference.kind === 'own') return ownReference(reference.connector, reference.path);
+  return `\${${reference.kind}:${reference.kind === 'file' ? reference.path : reference.name}}`;
+}
+
 /** The token that lets somebody in here would match `MILLRACE_*` too. */
 function assertOpen(reference: Reference, { rules, connector }: ReferenceContext): void {
   if (connector === SERVER || reference.kind === 'own') return;
-  const text = `\${${reference.kind}:${reference.kind === 'file' ? reference.path : reference.name}}`;
+  const text = textOf(reference);
   if (!(rules.closed ?? []).includes(text)) return;
   throw new MillraceError(
     'secret_refused',

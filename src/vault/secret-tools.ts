@@ -1,5 +1,5 @@
 import { MillraceError } from '../core/errors.ts';
-import { MASK, Secret } from '../core/redact.ts';
+import { MASK, type RevealedValue, Secret } from '../core/redact.ts';
 import { type AskedSecret, withAsked } from './asked.ts';
 import { type ConfigValues, isSecretField, isUrlField, mapStrings, stringsOf } from './config-strings.ts';
 import {
@@ -43,11 +43,15 @@ export interface SealedConfig {
 
 /** Secrets of connectors' configs. `secretPaths` are the fields that the connector type declares as credentials. */
 export interface SecretTools {
-  /** References replaced by what they name, for a driver and nowhere else. Throws `secret_missing`, `secret_refused`. */
+  /**
+   * References replaced by what they name, for a driver and nowhere else; `onValue` hears each. Throws `secret_missing`,
+   * `secret_refused`.
+   */
   reveal(
     connector: string,
     config: ConfigValues,
     secretPaths: readonly string[],
+    onValue?: (value: RevealedValue) => void,
   ): Promise<Record<string, unknown>>;
   /**
    * Literals replaced by references to sealed values, `${ask}` by one to what will be typed, references checked. Throws `secret_refused` (a literal where they
@@ -72,10 +76,10 @@ export interface SecretTools {
 export function createSecretTools(options: SecretToolsOptions): SecretTools {
   const { vault, env, rules, typed } = options;
   return {
-    reveal: async (connector, given, secretPaths) => {
+    reveal: async (connector, given, secretPaths, onValue) => {
       const { config, asked } =
         typed === undefined ? { config: given, asked: [] } : withAsked(connector, given, secretPaths);
-      const context = { vault: entered(options, connector, asked), env, rules, connector };
+      const context = { vault: entered(options, connector, asked), env, rules, connector, onValue };
       const clear = new Map<string, string>();
       for (const { path, text } of stringsOf(config)) {
         clear.set(
@@ -105,6 +109,7 @@ export function createSecretTools(options: SecretToolsOptions): SecretTools {
       const kept = new Map<string, string>();
       for (const { path, text } of stringsOf(config)) {
         const field = { path, isSecret: isSecretField(path, secretPaths) };
+        assertOwnInPlace(connector, text, field);
         const reference = await sealText(text, field, sealing);
         kept.set(path, reference);
         if (awaited.some((one) => text.includes(one))) continue;
@@ -193,6 +198,31 @@ async function embed(
     from = match.index + match[0].length;
   }
   return result + text.slice(from);
+}
+
+/**
+ * What was sealed here as a credential stands where credentials do. In any other place it would be taken for something
+ * harmless: shown, sent as a name, or asked for at whatever host the text names. Throws `secret_refused`.
+ */
+function assertOwnInPlace(connector: string, text: string, { path, isSecret }: Field): void {
+  if (isSecret && !(isUrlField(path) && isUrl(text))) return;
+  const open = isUrl(text)
+    ? urlPieces(text, path).flatMap((piece) => (piece.secret === undefined ? [piece.text] : []))
+    : [text];
+  const named = open
+    .flatMap((part) => [...part.matchAll(REFERENCE)])
+    .find(([reference, inside]) => {
+      if (!inside?.startsWith('secret:') || reference === ownReference(connector, path)) return false;
+      return parseReference(inside, path).kind === 'own';
+    });
+  if (named === undefined) return;
+  throw new MillraceError(
+    'secret_refused',
+    `${named[0]} was sealed as a credential, and "${path}" is no place for one: what stands there is shown and sent in the open.`,
+    {
+      hint: 'Give the credential in the field that is made for it, e.g. "password" or "auth". Nothing was changed.',
+    },
+  );
 }
 
 /** `Bearer ${env:TOKEN}`: the one mixture of text and reference that a credential's field may hold. */

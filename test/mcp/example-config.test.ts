@@ -85,10 +85,22 @@ test('connectors of the config file are registered at start, changed when the fi
   const first = await look([shop]);
   expect(JSON.stringify(first)).not.toContain('canary');
   expect(await look([shop])).toEqual(first);
-  const described = { ...shop, description: 'the web shop' };
+  const described = {
+    ...shop,
+    description: 'the web shop',
+    schedule: '0 3 * * *',
+    timezone: 'Europe/Berlin',
+    config: { ...shop.config, connect_timeout_ms: 7_000 },
+  };
+  const connectorOf = async (connector: unknown): Promise<unknown> => (await look([connector]))['connector'];
   await expect
-    .poll(async () => ((await look([described]))['connector'] as { description?: string }).description, {
-      timeout: 20_000,
-    })
-    .toBe('the web shop');
+    .poll(() => connectorOf(described), { timeout: 20_000 })
+    .toMatchObject({
+      description: 'the web shop',
+      schedule: '0 3 * * *',
+      timezone: 'Europe/Berlin',
+      config: { connect_timeout_ms: 7_000 },
+    });
+  // What the file no longer says is no longer so.
+  await expect.poll(() => connectorOf(shop), { timeout: 20_000 }).toEqual(first['connector']);
 });

@@ -108,6 +108,87 @@ test('a credential stays with the host it worked for; before that a mistyped hos
   expect(warnings).toEqual([]);
 });
 
+test('what was sealed as a credential is used as nothing else, and rotating it does not move it', async () => {
+  await using world = await shop({});
+  const { millrace, database, login } = world;
+  await millrace.must('rotate_secret', { connector: 'shop', field: 'password', value: 'first' });
+  for (const config of [
+    { username: '${secret:shop.password}' },
+    { host: '${secret:shop.password}.example.com' },
+    {
+      ...Object.fromEntries(Object.keys(world.database.config).map((key) => [key, null])),
+      url: 'postgresql://${secret:shop.password}@db.example.com/x',
+    },
+  ])
+    expect(await millrace.fails('update_connector', { connector: 'shop', config })).toMatchObject({
+      code: 'secret_refused',
+    });
+  const { host, port, database: name } = database.config;
+  const address = (password: string, at: string): string =>
+    `postgresql://${login.username}:${password}@${at}:${port}/${name}`;
+  await millrace.must('register_connector', {
+    name: 'whole',
+    type: 'postgresql',
+    config: { url: address('first', host) },
+  });
+  for (const value of [address('${secret:whole.url.password}', 'localhost'), address('${ask}', 'localhost')])
+    expect(await millrace.fails('rotate_secret', { connector: 'whole', field: 'url', value })).toMatchObject({
+      code: 'secret_refused',
+    });
+  expect(
+    await millrace.must('rotate_secret', { connector: 'whole', field: 'url', value: address('first', host) }),
+  ).toMatchObject({ rotated: true });
+});
+
+test('a reply names the reference, and not what it stands for, wherever the config has one', async () => {
+  const hush = 'hush-value-zz91.invalid';
+  await using world = await shop({ MILLRACE_HUSH: hush });
+  const { millrace, database } = world;
+  const registered = await millrace.call('register_connector', {
+    name: 'hushed',
+    type: 'postgresql',
+    config: { ...database.config, host: '${env:MILLRACE_HUSH}' },
+  });
+  expect(registered.text).toContain('PostgreSQL at ${env:MILLRACE_HUSH}:');
+  const updated = await millrace.call('update_connector', {
+    connector: 'shop',
+    config: { username: '${env:MILLRACE_HUSH}' },
+  });
+  expect(updated.text).toContain('login of \\"${env:MILLRACE_HUSH}\\"');
+  const { run } = await millrace.must<{ run: { error: { message: string } } }>('sync_connector', {
+    connector: 'shop',
+    wait_seconds: 25,
+  });
+  expect(run.error.message).toContain('${env:MILLRACE_HUSH}');
+  for (const text of [registered.text, updated.text, JSON.stringify(run), millrace.stderr()])
+    expect(text).not.toContain(hush);
+});
+
+test('a connector whose credential is missing is registered all the same, and told to be', async () => {
+  await using world = await shop({});
+  const { millrace, database } = world;
+  const given = { type: 'postgresql', config: { ...database.config, password: '${env:MILLRACE_NOT_SET}' } };
+  expect(await millrace.must('register_connector', { name: 'lacking', ...given })).toMatchObject({
+    connector: { name: 'lacking' },
+    test: { ok: false, error: { code: 'secret_missing' } },
+  });
+});
+
+test('changes that are made at the same moment are all made', async () => {
+  await using world = await shop({});
+  const { millrace } = world;
+  const names = Array.from({ length: 8 }, (_, i) => `s${i}`);
+  await Promise.all(
+    names.map((name) =>
+      millrace.must('update_connector', { connector: 'shop', add_streams: [{ name, table: 'public.t' }] }),
+    ),
+  );
+  const { connector } = await millrace.must<{ connector: { streams: { name: string }[] } }>('get_connector', {
+    connector: 'shop',
+  });
+  expect(connector.streams.map(({ name }) => name).toSorted()).toEqual([...names, 't']);
+});
+
 test('the key is rotated beside a server that goes on; doctor finds key and audit log in order', async () => {
   await using world = await shop({});
   const { millrace, dataDir } = world;

@@ -174,8 +174,8 @@ export const restSecrets: readonly string[] = [
   'auth.headers.*',
 ];
 
-/** The addresses that credentials are registered for: another one asks for them again. */
-export const restBoundTo: readonly string[] = ['base_url', 'auth.token_url'];
+/** The addresses that credentials are sent to, a proxy's among them: another one asks for them again. */
+export const restBoundTo: readonly string[] = ['base_url', 'auth.token_url', 'proxy_url'];
 
 /** How to speak to the API, with nothing left open. Times in milliseconds. */
 export interface RestSettings {

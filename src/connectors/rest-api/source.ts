@@ -9,11 +9,11 @@ import type {
 } from '../../core/model.ts';
 import type { Value } from '../../core/types.ts';
 import type { OpenOptions, Reading, Source } from '../connector.ts';
+import { discreet } from '../discreet.ts';
 import { createLoneHost } from '../lone-host.ts';
 import { checkRest } from './check.ts';
 import { type RestConfig, settingsOf } from './config.ts';
 import { discoverRest } from './discover.ts';
-import { discreet } from './discreet.ts';
 import { openClient } from './http/client.ts';
 import { parentStream } from './look.ts';
 import type { LookedPage } from './looked.ts';

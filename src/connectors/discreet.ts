@@ -1,7 +1,7 @@
-import { MillraceError } from '../../core/errors.ts';
-import type { Batch, CheckReport } from '../../core/model.ts';
-import type { Reading, Source } from '../connector.ts';
-import { cancelled } from '../sql/pool.ts';
+import { MillraceError } from '../core/errors.ts';
+import type { Batch, CheckReport } from '../core/model.ts';
+import type { Reading, Source } from './connector.ts';
+import { cancelled } from './sql/pool.ts';
 
 /**
  * The same source, from which nothing leaves that repeats a credential: a server may write one into a page that is shown
