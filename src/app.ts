@@ -10,7 +10,7 @@ import { openWarehouse } from './destinations/index.ts';
 import { createAlone } from './engine/alone.ts';
 import { createChores } from './engine/chores.ts';
 import { createDuty } from './engine/duty.ts';
-import { holderName } from './engine/holder.ts';
+import { holderName, isGone } from './engine/holder.ts';
 import { createRetention } from './engine/retention.ts';
 import { createRunner } from './engine/runner.ts';
 import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
@@ -24,6 +24,7 @@ import type { Services } from './services/services.ts';
 import { createVerdicts } from './services/verdicts.ts';
 import { openStore } from './store/open.ts';
 import { createKeptSecrets } from './vault/kept-secrets.ts';
+import { lockByLease } from './vault/lease-lock.ts';
 import { referencesIn } from './vault/references.ts';
 import type { Rotation } from './vault/rotation.ts';
 import { createSecretTools, type SecretTools } from './vault/secret-tools.ts';
@@ -66,6 +67,9 @@ export interface AppOptions {
   /** Many ask this process and nobody waits for its runs: where cores are short, they get the rest. */
   readonly standBack?: boolean;
 }
+
+/** The lease of whoever changes the master key. */
+const KEY_ROTATION = 'key-rotation';
 
 /** The only place where parts meet: configuration in, running system out. Throws MillraceError. */
 export async function openApp(options: AppOptions): Promise<App> {
@@ -190,6 +194,17 @@ export async function openApp(options: AppOptions): Promise<App> {
     }),
   );
   const parts = opened.move();
+  /** Two rotations at once would each seal by a key that the other does not know; a second one waits. */
+  const rotatingAlone = async <T>(work: () => Promise<T>): Promise<T> => {
+    await store.leases.free(KEY_ROTATION, isGone);
+    const lock = { leases: store.leases, holder };
+    const release = await lockByLease(KEY_ROTATION, lock, new AbortController().signal);
+    try {
+      return await work();
+    } finally {
+      release();
+    }
+  };
 
   return {
     config,
@@ -200,7 +215,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     log,
     verifyAudit: () => store.audit.verify(),
     async rotateKey(onProgress) {
-      const rotation = await vault.rotate({ onProgress });
+      const rotation = await rotatingAlone(() => vault.rotate({ onProgress }));
       const { keyId, resumed, sealed, retired, unreadable } = rotation;
       const detail = { key_id: keyId, resumed, sealed, retired, unreadable: unreadable.length };
       await store.audit.append({ actor: options.actor, action: 'rotate_key', subject: keyId, detail });

@@ -84,7 +84,9 @@ async function beginRotation(
   if (kept === null) throw noFile();
   if (await isUnfinished(kept, ring, secrets)) return { active: kept.active, resumed: true };
   const active = newKey();
-  ring.file.replace({ active, keys: new Map([...kept.keys, [active.id, active]]) });
+  // Read once more: what another rotation has put there since is needed by what it seals.
+  const now = ring.file.read() ?? kept;
+  ring.file.replace({ active, keys: new Map([...now.keys, [active.id, active]]) });
   return { active, resumed: false };
 }
 
@@ -121,9 +123,10 @@ async function retireOthers(
   for (const id of kept.keys.keys()) {
     if (id !== active.id && id !== kept.active.id && (await secrets.retire(id))) retired.push(id);
   }
+  const now = ring.file.read() ?? kept;
   if (retired.length > 0) {
-    const keys = new Map([...kept.keys].filter(([id]) => !retired.includes(id)));
-    ring.file.replace({ active: kept.active, keys });
+    const keys = new Map([...now.keys].filter(([id]) => !retired.includes(id)));
+    ring.file.replace({ active: now.active, keys });
   }
   return retired;
 }

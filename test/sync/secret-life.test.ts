@@ -208,3 +208,17 @@ test('the key is rotated beside a server that goes on; doctor finds key and audi
   expect(refused.code).toBe(2);
   expect(refused.err).toContain('Usage: millrace key rotate');
 });
+
+test('rotations that begin at the same moment take turns, and every secret stays readable', async () => {
+  await using world = await shop({});
+  const { millrace, dataDir } = world;
+  await millrace.must('rotate_secret', { connector: 'shop', field: 'password', value: 'first' });
+  const rotations = await Promise.all(
+    Array.from({ length: 3 }, () => program(['key', 'rotate', '--data-dir', dataDir])),
+  );
+  for (const { code, out } of rotations) {
+    expect(code, out).toBe(0);
+    expect(out).toMatch(/: 1 secrets sealed anew, key [0-9a-f]{12} retired\./);
+  }
+  expect(await millrace.must('test_connector', { connector: 'shop' })).toMatchObject({ ok: true });
+});
