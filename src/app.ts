@@ -17,7 +17,7 @@ import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
 import { createAsks } from './http/ask.ts';
 import { createLog, type Log } from './log.ts';
-import { type Context, sourceSpec } from './services/context.ts';
+import { assertWritable, type Context, sourceSpec } from './services/context.ts';
 import { healthChores } from './services/health-chores.ts';
 import { createServices } from './services/index.ts';
 import type { Services } from './services/services.ts';
@@ -36,7 +36,7 @@ export interface App extends AsyncDisposable {
   readonly config: Config;
   readonly services: Services;
   readonly vault: Vault;
-  /** Named secrets, for `millrace secret`. */
+  /** Named secrets, for `millrace secret`; changes are told to the audit log. Throws `read_only` where nothing may change. */
   readonly secrets: UserSecrets;
   /** What references name, in clear. */
   readonly references: Pick<SecretTools, 'reveal'>;
@@ -194,6 +194,16 @@ export async function openApp(options: AppOptions): Promise<App> {
     }),
   );
   const parts = opened.move();
+  const named = userSecrets(vault);
+  const changingSecret = async (
+    action: string,
+    subject: string,
+    change: () => Promise<void>,
+  ): Promise<void> => {
+    assertWritable(config.readOnly);
+    await change();
+    await store.audit.append({ actor: options.actor, action, subject, detail: {} });
+  };
   /** Two rotations at once would each seal by a key that the other does not know; a second one waits. */
   const rotatingAlone = async <T>(work: () => Promise<T>): Promise<T> => {
     await store.leases.free(KEY_ROTATION, isGone);
@@ -210,11 +220,16 @@ export async function openApp(options: AppOptions): Promise<App> {
     config,
     services,
     vault,
-    secrets: userSecrets(vault),
+    secrets: {
+      list: () => named.list(),
+      set: (name, value) => changingSecret('set_secret', name, () => named.set(name, value)),
+      remove: (name) => changingSecret('remove_secret', name, () => named.remove(name)),
+    },
     references: secrets,
     log,
     verifyAudit: () => store.audit.verify(),
     async rotateKey(onProgress) {
+      assertWritable(config.readOnly);
       const rotation = await rotatingAlone(() => vault.rotate({ onProgress }));
       const { keyId, resumed, sealed, retired, unreadable } = rotation;
       const detail = { key_id: keyId, resumed, sealed, retired, unreadable: unreadable.length };

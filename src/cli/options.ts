@@ -97,7 +97,13 @@ export function readCommandLine(argv: readonly string[]): CommandLine & { readon
 }
 
 function commandOf(argv: readonly string[]): CommandName {
-  const takesValue = new Set(['--config', '--data-dir', '--toolsets', '--log-level']);
+  const takesValue = new Set(
+    [GLOBAL_OPTIONS, ...Object.values(COMMANDS).map(({ options }) => options)].flatMap((options) =>
+      Object.entries<{ readonly type: string }>(options).flatMap(([name, { type }]) =>
+        type === 'string' ? [`--${name}`] : [],
+      ),
+    ),
+  );
   const word = argv.find((part, index) => !part.startsWith('-') && !takesValue.has(argv[index - 1] ?? ''));
   if (word === undefined) return 'stdio';
   const commands = Object.keys(COMMANDS).filter((name) => name !== 'stdio');

@@ -12,7 +12,9 @@ const valuesMax = 100;
 export function serveCompletions(server: McpServer, services: Services): void {
   server.server.registerCapabilities({ completions: {} });
   server.server.setRequestHandler('completion/complete', async ({ params }) => {
-    const kind = placesOf(params.ref)[params.argument.name];
+    const places = placesOf(params.ref);
+    const { name } = params.argument;
+    const kind = Object.hasOwn(places, name) ? places[name] : undefined;
     const filled = params.context?.arguments ?? {};
     const all = kind === undefined ? [] : await candidates[kind](services, filled);
     const fitting = matching(params.argument.value, all);

@@ -56,7 +56,7 @@ function statusOf({ status }: Run): 'working' | 'completed' | 'cancelled' {
 
 function refused(error: unknown): never {
   const { code, message, hint } = asMillraceError(error);
-  const wrong = code === 'run_not_found' || code === 'read_only';
+  const wrong = code === 'run_not_found' || code === 'read_only' || code === 'scope_missing';
   throw new ProtocolError(
     wrong ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError,
     cleanText(`${code}: ${message} ${hint}`),

@@ -95,10 +95,15 @@ export interface Settings {
 /** Throws `read_only` when this server may not change anything, `scope_missing` when the caller may not have that done. */
 export function assertMay(context: Context, caller: Caller, scope: Exclude<Scope, 'read'>): void {
   if (caller.scopes !== undefined && !caller.scopes.has(scope)) throw scopeMissing(caller, scope);
-  if (!context.settings.readOnly) return;
+  assertWritable(context.settings.readOnly);
+}
+
+/** Throws `read_only` when this process may not change anything. */
+export function assertWritable(readOnly: boolean): void {
+  if (!readOnly) return;
   throw new MillraceError(
     'read_only',
-    'This server was started read-only: nothing can be registered, changed, synced or deleted.',
+    'Millrace was started read-only: nothing can be registered, changed, synced or deleted.',
     {
       hint: 'Start millrace without --read-only to allow changes.',
     },

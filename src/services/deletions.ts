@@ -53,8 +53,9 @@ export function createDeletions(context: Context): Pick<ConnectorService, 'delet
         throw notThisPlan(record.name, keepData);
       await assertIdle(context, record.name);
       plans.delete(input.confirmation);
-      await context.connectors.remove(record.name);
+      // The data first: if they cannot be dropped, they still have a connector by which it can be tried again.
       if (!keepData) await context.warehouse.drop(record.name);
+      await context.connectors.remove(record.name);
       await context.audit.append({
         actor: caller.actor,
         action: 'delete_connector',

@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import BetterSqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { freshDatabase } from '../support/postgres.ts';
 import { millrace } from '../support/program.ts';
@@ -38,6 +39,7 @@ describe('help and mistakes', () => {
   test.each([
     [['sycn', 'shop'], 'There is no command "sycn"', '"sync"'],
     [['doctor', '--data-dri', '/x'], '--data-dri', '"--data-dir"'],
+    [['--port', '7000', 'sycn'], 'There is no command "sycn"', '"sync"'],
     [['sync'], 'Which connector?', 'millrace sync CONNECTOR'],
     [['demo', '--rows', 'many'], '--rows many', '--rows 200000'],
     [['demo', '--source', 'oracle'], '--source oracle', 'postgresql, mysql, mariadb'],
@@ -64,7 +66,22 @@ describe('secret', () => {
     for (const file of readdirSync(join(folder, 'data'))) {
       expect(readFileSync(join(folder, 'data', file)).includes('canary-4711'), file).toBe(false);
     }
+    for (const args of [
+      ['secret', 'remove', 'shop_password'],
+      ['secret', 'set', 'other'],
+      ['key', 'rotate'],
+    ])
+      expect(await millrace(inFolder(...args, '--read-only'), { stdin: 'x' })).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('read_only'),
+      });
     expect((await millrace(inFolder('secret', 'remove', 'shop_password'))).code).toBe(0);
+    const store = new BetterSqlite(join(folder, 'data/store.db'), { readonly: true });
+    expect(store.prepare('SELECT actor, action, subject FROM audit ORDER BY id').raw().all()).toEqual([
+      ['cli', 'set_secret', 'shop_password'],
+      ['cli', 'remove_secret', 'shop_password'],
+    ]);
+    store.close();
     expect((await millrace(inFolder('secret', 'list'))).out).toContain('No secrets are stored');
     const again = await millrace(inFolder('secret', 'remove', 'shop_password'));
     expect(again).toMatchObject({ code: 1, err: expect.stringContaining('secret_missing') });

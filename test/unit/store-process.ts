@@ -13,6 +13,8 @@ import { connector } from './store-support.ts';
 
 export const HAMMERED = ['a', 'b', 'c', 'd'] as const;
 export const HAMMER_LEASE_MS = 300;
+/** A machine that is busy with something else takes longer, and does not do less. */
+export const HAMMER_CLAIMS_MIN = 30;
 
 export type Did =
   | { readonly did: 'enqueued'; readonly run_id: string }
@@ -31,7 +33,8 @@ async function hammer(dir: string, ms: number): Promise<void> {
     await store.connectors.insert(connector(name)).catch(ignore('connector_exists'));
   const holder = `p${process.pid}`;
   const end = Date.now() + ms;
-  for (let round = 0; Date.now() < end; round += 1) {
+  let claims = 0;
+  for (let round = 0; Date.now() < end || claims < HAMMER_CLAIMS_MIN; round += 1) {
     const name = HAMMERED[Math.floor(Math.random() * HAMMERED.length)] ?? 'a';
     const queued = await store.runs
       .enqueue({ connector: name, trigger: 'manual', fullRefresh: false })
@@ -39,6 +42,7 @@ async function hammer(dir: string, ms: number): Promise<void> {
     if (queued) say({ did: 'enqueued', run_id: queued.run_id });
     const claim = await store.runs.claim(holder, HAMMER_LEASE_MS);
     if (!claim) continue;
+    claims += 1;
     const { run_id, epoch } = claim;
     say({ did: 'claimed', run_id, epoch, connector: claim.connector });
     const file = join(dir, `held-${claim.connector}`);
