@@ -1,5 +1,5 @@
 import { connectorTypes, findConnectorType } from '../connectors/index.ts';
-import { MillraceError, type NextAction } from '../core/errors.ts';
+import { asMillraceError, MillraceError, type NextAction } from '../core/errors.ts';
 import type { CheckReport, Connector } from '../core/model.ts';
 import { earlierStream, registerSchema, updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
@@ -19,7 +19,7 @@ import { difference } from './difference.ts';
 import { assertStreamsFit } from './fit.ts';
 import { guideViews } from './guides/index.ts';
 import { assertSchedule, nextRunAt, scheduleView, scheduleWarnings } from './schedule.ts';
-import type { ConnectorDetail, ConnectorService } from './services.ts';
+import type { Caller, ConnectorDetail, ConnectorService } from './services.ts';
 import { typeViews } from './types.ts';
 import type { ConnectorVerdict, Verdicts } from './verdicts.ts';
 
@@ -43,7 +43,7 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
     }
   };
 
-  return {
+  const service: ConnectorService = {
     types: typeViews,
     guides: guideViews,
 
@@ -176,19 +176,45 @@ export function createConnectorService(context: Context, verdicts: Verdicts): Co
     test,
 
     async apply(inputs, caller) {
-      const known = new Set(await connectors.names());
+      const refused: MillraceError[] = [];
       for (const input of inputs) {
-        const { test: _test, ...given } = validate(registerSchema, input, 'A connector of the config file');
-        assertAsksNothing(given);
-        const signal = new AbortController().signal;
-        if (!known.has(given.name)) {
-          await this.register({ ...given, test: false }, caller, signal);
-          continue;
+        try {
+          await applyOne(input, caller);
+        } catch (error) {
+          // One that is wrong is no reason to leave the others as they were.
+          refused.push(asMillraceError(error));
         }
-        await this.update(wholly(given, await connectors.get(given.name)), caller, signal);
       }
+      const [first, ...others] = refused;
+      if (first !== undefined) throw others.length === 0 ? first : severalRefused(first, refused);
     },
   };
+
+  const applyOne = async (input: unknown, caller: Caller): Promise<void> => {
+    const { test: _test, ...given } = validate(registerSchema, input, 'A connector of the config file');
+    assertAsksNothing(given);
+    const signal = new AbortController().signal;
+    if (!(await connectors.names()).includes(given.name)) {
+      try {
+        await service.register({ ...given, test: false }, caller, signal);
+        return;
+      } catch (error) {
+        // Two processes that start at once both find it missing.
+        if (!(error instanceof MillraceError && error.code === 'connector_exists')) throw error;
+      }
+    }
+    await service.update(wholly(given, await connectors.get(given.name)), caller, signal);
+  };
+
+  return service;
+}
+
+function severalRefused(first: MillraceError, all: readonly MillraceError[]): MillraceError {
+  return new MillraceError(
+    first.code,
+    `${all.length} connectors of the config file were refused. ${all.map(({ message }) => message).join(' ')}`,
+    { hint: all.map(({ hint }) => hint).join(' '), cause: first },
+  );
 }
 
 function healthFields(

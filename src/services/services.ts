@@ -168,7 +168,10 @@ export interface ConnectorService {
     caller: Caller,
   ): Promise<Deletion>;
   test(name: string, signal: AbortSignal): Promise<CheckReport>;
-  /** Configuration as code: registers what is not there and updates what differs; never deletes. Throws at the first that does not hold. */
+  /**
+   * Configuration as code: registers what is not there and makes the others what the file says; never deletes one. Throws
+   * behind the last when some did not hold.
+   */
   apply(inputs: readonly unknown[], caller: Caller): Promise<void>;
 }
 
