@@ -72,13 +72,16 @@ export async function openQuestion(
   };
 }
 
+/** What the audit log calls it when a person has typed. */
+export const typedAction = 'type_secret';
+
 /** Tells the audit log that a person typed, and what came of it; never what. */
 export async function auditTyped(
   context: Context,
   connector: string,
   detail: { readonly fields: readonly string[]; readonly kept: boolean },
 ): Promise<void> {
-  await context.audit.append({ actor: 'person', action: 'type_secret', subject: connector, detail });
+  await context.audit.append({ actor: 'person', action: typedAction, subject: connector, detail });
 }
 
 /** Throws `invalid_config` where nobody would see the answer. */

@@ -6,6 +6,7 @@ import { suggestion } from '../core/nearest.ts';
 import { earlierStream, type registerSchema, type updateSchema } from '../core/schema.ts';
 import { validate } from '../core/validate.ts';
 import type { SealedConfig } from '../vault/secret-tools.ts';
+import { typedAction } from './ask-person.ts';
 import type { Context } from './context.ts';
 import { describeChanges } from './difference.ts';
 import { assertSecretsBound, assertStreamsFit } from './fit.ts';
@@ -69,15 +70,19 @@ async function changedConfig(
     before: before.config,
     after: merged,
     given: change.config,
-    worked: await hasWorked(context, before.name),
+    worked: await isBound(context, before.name),
   });
   const { config, ...sealed } = await context.secrets.seal(before.name, merged, type.secrets);
   return { config, moved, sealed };
 }
 
-/** Whether a run of it ever brought something here: then its credentials are known to be those of that host. */
-async function hasWorked({ runs, warehouse }: Context, name: string): Promise<boolean> {
+/**
+ * Whether its credentials are known to be those of its host: a run of it ever brought something here, or a person typed
+ * one on a page that promised to send it there and nowhere else.
+ */
+async function isBound({ runs, warehouse, audit }: Context, name: string): Promise<boolean> {
   if (warehouse.states(name).length > 0) return true;
+  if (await audit.has(typedAction, name)) return true;
   return (await runs.list({ connector: name, status: 'succeeded' }, { limit: 1 })).items.length > 0;
 }
 

@@ -48,7 +48,7 @@ export interface ConfigChange {
   readonly after: Connector['config'];
   /** What the caller gave, before masks in it were put back. */
   readonly given: Connector['config'];
-  /** Whether the connector has ever worked as it was. */
+  /** Whether the connector has ever worked as it was, or a person typed a credential for that host. */
   readonly worked: boolean;
 }
 

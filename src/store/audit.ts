@@ -38,6 +38,15 @@ export function auditStore(db: Kysely<Database>, now: () => Date): AuditStore {
       });
     },
 
+    has: async (action, subject) =>
+      (await db
+        .selectFrom('audit')
+        .select('id')
+        .where('action', '=', action)
+        .where('subject', '=', subject)
+        .limit(1)
+        .executeTakeFirst()) !== undefined,
+
     verify: async () => {
       let hash = START;
       let entries = 0;

@@ -263,6 +263,8 @@ export interface AuditEntry {
 export interface AuditStore {
   append(entry: Omit<AuditEntry, 'at'>): Promise<void>;
   list(page: PageRequest): Promise<Page<AuditEntry>>;
+  /** Whether that was ever done to it, whatever else it goes by. */
+  has(action: string, subject: string): Promise<boolean>;
   /** Whether every entry is as it was written and none is missing; `problem` says what is wrong. Reads all of them. */
   verify(): Promise<{ readonly entries: number; readonly problem: string | null }>;
 }

@@ -170,6 +170,11 @@ test('what may have changed by the time a person types: nothing is kept, and the
   );
   await isMissing('moved');
 
+  // The page said that it goes there and nowhere else, so it does, whether it works there or not.
+  await type(await asked('register_connector', { ...registration(unreachable), name: 'kept' }), 'hunter2');
+  const elsewhere = { connector: 'kept', config: { host: 'localhost' } };
+  expect((await client.call('update_connector', elsewhere)).text).toMatch(/^secret_refused: /);
+
   const first = await asked('register_connector', { ...registration(unreachable), name: 'twice' });
   const again = { connector: 'twice', config: { password: '${ask}' } };
   const second = await asked('update_connector', again);

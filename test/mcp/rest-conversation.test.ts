@@ -255,6 +255,10 @@ describe('by conversation alone', () => {
     expect(moved).toMatchObject({ code: 'secret_refused', who: 'person' });
     expect(moved.message).toContain('auth.client_secret');
 
+    // A proxy sees what is sent through it.
+    const through = { connector: 'billing', config: { proxy_url: 'http://127.0.0.1:9' } };
+    expect((await millrace.fails('update_connector', through)).code).toBe('secret_refused');
+
     const literal = `${canary}-literal`;
     const registered = await millrace.must<Registered & { connector: { config: Record<string, unknown> } }>(
       'register_connector',
