@@ -53,8 +53,8 @@ export function checkStore(db: Kysely<Database>, now: () => Date): CheckStore {
           sql<boolean>`not (breakers.open_until is not null and coalesce(breakers.error ->> '$.code', '') = 'auth_failed')`,
         )
         .where(
-          sql<boolean>`not (checks.at > ${refusedSince} and checks.at >= connectors.updated_at
-            and coalesce(checks.report ->> '$.error.code', '') = 'auth_failed') or checks.at is null`,
+          sql<boolean>`(checks.at is null or not (checks.at > ${refusedSince} and checks.at >= connectors.updated_at
+            and coalesce(checks.report ->> '$.error.code', '') = 'auth_failed'))`,
         )
         .orderBy(sql`coalesce(checks.at, 0)`)
         .orderBy('name')

@@ -229,6 +229,50 @@ describe('connectors', () => {
   });
 });
 
+describe('whose source is looked at', () => {
+  const since = (store: { now(): Date }, ms: number): Date => new Date(store.now().getTime() - ms);
+  const look = { ok: true, checks: [], warnings: [] };
+  const refused = new MillraceError('auth_failed', 'no', { hint: 'mend it' }).toView();
+
+  test('not one that is off, is syncing, or refused our login, though nobody has looked at it before', async () => {
+    using folder = scratch();
+    const clock = handClock();
+    await using store = await open(folder.file, clock.now);
+    for (const [name, enabled] of [
+      ['busy', true],
+      ['off', false],
+      ['on', true],
+      ['refuses', true],
+    ] as const)
+      await store.connectors.insert(connector(name, { enabled }));
+    await store.runs.enqueue({ connector: 'refuses', trigger: 'manual', fullRefresh: false });
+    const claim = await store.runs.claim('p', 1_000);
+    if (claim === null) throw new Error('nothing to claim');
+    await store.runs.finish(claim, { status: 'failed', streams: [], error: refused });
+    expect((await store.breakers.get('refuses'))?.open).toBeDefined();
+    await store.runs.enqueue({ connector: 'busy', trigger: 'manual', fullRefresh: false });
+    expect(await store.checks.due(clock.now(), 9)).toEqual(['on']);
+    await store.runs.claim('p', 1_000);
+    expect(await store.checks.due(clock.now(), 9)).toEqual(['on']);
+  });
+
+  test('one that refused a look rests for a day, or until it is changed', async () => {
+    using folder = scratch();
+    const clock = handClock();
+    await using store = await open(folder.file, clock.now);
+    const shop = connector('shop');
+    await store.connectors.insert(shop);
+    await store.checks.put('shop', { ...look, ok: false, error: refused });
+    clock.pass(3_600_000);
+    expect(await store.checks.due(since(clock, 60_000), 9)).toEqual([]);
+    await store.connectors.update({ ...shop, description: 'mended' });
+    expect(await store.checks.due(since(clock, 60_000), 9)).toEqual(['shop']);
+    await store.checks.put('shop', { ...look, ok: false, error: refused });
+    clock.pass(25 * 3_600_000);
+    expect(await store.checks.due(since(clock, 60_000), 9)).toEqual(['shop']);
+  });
+});
+
 describe('audit', () => {
   test('is redacted, newest first, paged, and nobody can change it', async () => {
     using folder = scratch();
