@@ -10,17 +10,19 @@ export interface CheckRounds {
 
 /** Of a round: it has to be over before the next one, and is no load that anybody notices. */
 const roundMax = { connectors: 200, concurrent: 2, checkMs: 30_000, totalMs: 10 * 60_000 };
-/** A round's first time in this process: what was met in the last quarter of an hour is known well enough. */
-const firstSinceMs = 15 * 60_000;
+/**
+ * A process's first round: whom somebody has met so lately is known well enough. Less than lies between the last look of
+ * a long round and the next one, or whom the process before looked at would wait for two rounds.
+ */
+const firstSinceMs = 5 * 60_000;
 
 /** Over the connectors that the store names. */
 export function createCheckRounds(context: Context): CheckRounds {
   let since: number | undefined;
   return {
     async round(signal) {
-      const begun = context.now().getTime();
-      const names = await context.checks.due(new Date(since ?? begun - firstSinceMs), roundMax.connectors);
-      since = begun;
+      const after = since ?? context.now().getTime() - firstSinceMs;
+      const names = await context.checks.due(new Date(after), roundMax.connectors);
       const waiting = names.values();
       const ends = AbortSignal.any([signal, AbortSignal.timeout(roundMax.totalMs)]);
       const work = async (): Promise<void> => {
@@ -30,6 +32,9 @@ export function createCheckRounds(context: Context): CheckRounds {
         }
       };
       await Promise.all(Array.from({ length: roundMax.concurrent }, work));
+      // Its end and not its beginning, or its own looks would count as met since. After an abort others make the rounds,
+      // and theirs are not known here.
+      since = signal.aborted ? undefined : context.now().getTime();
     },
   };
 }

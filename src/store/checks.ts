@@ -43,12 +43,12 @@ export function checkStore(db: Kysely<Database>, now: () => Date): CheckStore {
         .leftJoin('breakers', 'breakers.connector', 'connectors.name')
         .select('name')
         .where('enabled', '=', 1)
-        .where(({ eb, or }) => or([eb('checks.at', 'is', null), eb('checks.at', '<', since.getTime())]))
+        .where(({ eb, or }) => or([eb('checks.at', 'is', null), eb('checks.at', '<=', since.getTime())]))
         .where(
           sql<boolean>`not exists (select 1 from runs where connector = connectors.name and ${isActive})`,
         )
         .where(sql<boolean>`coalesce((select finished_at from runs where connector = connectors.name and status = 'succeeded'
-          order by run_id desc limit 1), 0) < ${since.getTime()}`)
+          order by run_id desc limit 1), 0) <= ${since.getTime()}`)
         .where(
           sql<boolean>`not (breakers.open_until is not null and coalesce(breakers.error ->> '$.code', '') = 'auth_failed')`,
         )

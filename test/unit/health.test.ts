@@ -2,6 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { type ErrorView, MillraceError } from '../../src/core/errors.ts';
 import { type ConnectorFacts, connectorHealth, staleAfterMs } from '../../src/core/health.ts';
 import { type InstallationFacts, installationFindings } from '../../src/core/health-whole.ts';
+import { type CheckRounds, createCheckRounds } from '../../src/services/checks.ts';
+import type { Context } from '../../src/services/context.ts';
+import { connector, handClock, open, scratch } from './store-support.ts';
 
 const now = Date.parse('2026-11-02T08:00:00.000Z');
 const minutes = 60_000;
@@ -252,5 +255,99 @@ describe('the installation', () => {
     const findings = installationFindings({ ...well, ...known });
     expect(findings.map((finding) => finding.health)).toEqual(health);
     expect(findings.map(({ reason }) => reason).join()).toContain(said);
+  });
+});
+
+describe('rounds of checks', () => {
+  /** Connectors in a store, and processes that look at them: each look takes `lookMs` and is written down. */
+  const world = async (names: readonly string[], lookMs = 500) => {
+    const folder = scratch();
+    const clock = handClock();
+    const store = await open(folder.file, clock.now);
+    for (const name of names) await store.connectors.insert(connector(name));
+    const looked: string[] = [];
+    let onLook = (): void => undefined;
+    const context = {
+      now: clock.now,
+      checks: store.checks,
+      connectors: store.connectors,
+      breakers: store.breakers,
+      settings: { readOnly: false, network: {} },
+      secrets: { reveal: async (_: string, config: unknown) => config },
+      threads: {
+        run: async ({ source }: { source: { connector: string } }) => {
+          looked.push(source.connector);
+          clock.pass(lookMs);
+          onLook();
+          return { ok: true, checks: [], warnings: [] };
+        },
+      },
+    } as unknown as Context;
+    return {
+      clock,
+      store,
+      process: () => createCheckRounds(context),
+      /** One round, begun a quarter of an hour after the one before; who was looked at, by name. */
+      async round(rounds: CheckRounds, { leaveAfter }: { leaveAfter?: number } = {}): Promise<string> {
+        const leaving = new AbortController();
+        const begun = clock.now().getTime();
+        looked.length = 0;
+        onLook = () => looked.length === leaveAfter && leaving.abort();
+        await rounds.round(leaving.signal);
+        clock.pass(begun + 15 * minutes - clock.now().getTime());
+        return [...looked].sort().join(' ');
+      },
+      async [Symbol.asyncDispose]() {
+        await store[Symbol.asyncDispose]();
+        folder[Symbol.dispose]();
+      },
+    };
+  };
+
+  test('every round looks at every connector, also the first of a process that takes over', async () => {
+    await using one = await world(['a', 'b', 'c']);
+    const first = one.process();
+    for (const _ of [1, 2, 3]) expect(await one.round(first)).toBe('a b c');
+    const second = one.process();
+    for (const _ of [1, 2]) expect(await one.round(second)).toBe('a b c');
+  });
+
+  test('a look in the very moment in which the round ended is of that round', async () => {
+    await using one = await world(['a', 'b'], 0);
+    const rounds = one.process();
+    for (const _ of [1, 2, 3]) expect(await one.round(rounds)).toBe('a b');
+  });
+
+  test('whom somebody has met since the last round is passed over', async () => {
+    await using one = await world(['a', 'b', 'c']);
+    const rounds = one.process();
+    await one.round(rounds);
+    one.clock.pass(-minutes);
+    await one.store.checks.put('b', { ok: true, checks: [], warnings: [] });
+    await one.store.runs.enqueue({ connector: 'c', trigger: 'manual', fullRefresh: false });
+    const claim = await one.store.runs.claim('p', 1_000);
+    if (claim === null) throw new Error('nothing to claim');
+    await one.store.runs.finish(claim, { status: 'succeeded', streams: [] });
+    one.clock.pass(minutes);
+    expect(await one.round(rounds)).toBe('a');
+    expect(await one.round(rounds)).toBe('a b c');
+  });
+
+  test('one that ended early is gone on with where it was left, whoever does it', async () => {
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    await using one = await world(names);
+    const first = one.process();
+    const seen = await one.round(first, { leaveAfter: 2 });
+    expect(seen.split(' ').length).toBeLessThan(names.length);
+    expect(await one.round(one.process())).toBe('a b c d e');
+    await one.round(first, { leaveAfter: 2 });
+    expect(await one.round(first)).toBe('a b c d e');
+  });
+
+  test('a long one leaves enough of a pause for the next process to begin anew', async () => {
+    const names = Array.from({ length: 9 }, (_, n) => `c${n}`);
+    await using one = await world(names, minutes);
+    expect(await one.round(one.process())).toBe(names.join(' '));
+    expect(await one.round(one.process())).toBe(names.join(' '));
   });
 });
