@@ -8,7 +8,8 @@
  * half open ── the probe failed ──► open again
  * any ── a run that got something, or a change of the connector ──► closed
  *
- * Only the schedule is held back: a run that somebody asks for is carried out, and counts.
+ * Only the schedule is held back: a run that somebody asks for is carried out, and counts. One over some streams closes it
+ * too: what is left in peace is the source, and that has answered; streams that are still behind are a matter of health.
  */
 
 import type { ErrorCode, ErrorView } from './errors.ts';

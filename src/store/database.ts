@@ -13,6 +13,7 @@ export interface Database {
   readonly retired_keys: RetiredKeyRow;
   readonly schedules: ScheduleRow;
   readonly breakers: BreakerRow;
+  readonly standings: StandingRow;
   readonly checks: CheckRow;
   readonly alert_states: AlertStateRow;
   readonly alerts: AlertRow;
@@ -137,6 +138,21 @@ export interface BreakerRow {
   readonly open_until: number | null;
   /** ErrorView of the last failure, JSON. */
   readonly error: string;
+}
+
+/** What a connector's runs have come to, taken together. */
+export interface StandingRow {
+  readonly connector: string;
+  /** Of the newest run over all streams: what is not behind is at least so new. */
+  readonly queued_at: number | null;
+  readonly finished_at: number | null;
+  /** Streams that have not landed since a run left them behind, each with its error if it has one of its own; JSON. */
+  readonly behind: string;
+  /** ErrorView of the last run that had one, JSON. */
+  readonly error: string | null;
+  /** What the times were when nothing was behind the last time, while something is. */
+  readonly whole_queued_at: number | null;
+  readonly whole_finished_at: number | null;
 }
 
 export interface CheckRow {

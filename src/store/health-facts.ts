@@ -1,7 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import type { ErrorView } from '../core/errors.ts';
 import type { ActiveRun, EndedRun } from '../core/health.ts';
-import type { StreamResult } from '../core/model.ts';
 import { type KeptCheck, keptCheck } from './checks.ts';
 import type { Database } from './database.ts';
 import { prepared } from './prepared.ts';
@@ -27,13 +26,18 @@ function newest(status: 'succeeded' | 'partial' | 'failed') {
     order by run_id desc limit 1)`;
 }
 
+/** A stream that was removed since it was left behind is nobody's trouble any more. */
+const behind = sql`json_each(standings.behind) where exists
+  (select 1 from streams where streams.connector = connectors.name and streams.name = value ->> '$.stream')`;
+
 function connectors(db: Kysely<Database>) {
   return db
     .selectFrom('connectors')
     .leftJoin('breakers', 'breakers.connector', 'connectors.name')
     .leftJoin('checks', 'checks.connector', 'connectors.name')
+    .leftJoin('standings', 'standings.connector', 'connectors.name')
     .select([
-      'name',
+      'connectors.name',
       'enabled',
       'schedule',
       'timezone',
@@ -43,6 +47,17 @@ function connectors(db: Kysely<Database>) {
       'breakers.error as breaker_error',
       'checks.at as checked_at',
       'checks.report',
+      'standings.queued_at as full_queued_at',
+      'standings.finished_at as full_finished_at',
+      'standings.whole_queued_at',
+      'standings.whole_finished_at',
+      'standings.error as standing_error',
+      sql<string>`(select json_group_array(value ->> '$.stream') from ${behind})`.as('behind'),
+      sql<
+        string | null
+      >`(select value ->> '$.error' from ${behind} and value ->> '$.error' is not null limit 1)`.as(
+        'behind_error',
+      ),
       newest('succeeded').as('succeeded'),
       newest('partial').as('partial'),
       newest('failed').as('failed'),
@@ -69,23 +84,20 @@ const scheduled = prepared((db) =>
 type Row = Awaited<ReturnType<typeof withNames>>[number];
 
 async function factsOf(db: Kysely<Database>, rows: readonly Row[]): Promise<readonly StoredFacts[]> {
-  const ids = rows.flatMap((row) => [row.succeeded, endedOf(row), row.active].filter((id) => id !== null));
+  const ids = rows.flatMap((row) => [endedOf(row), row.active].filter((id) => id !== null));
   const runs = new Map((await runsOf(db, JSON.stringify([...new Set(ids)]))).map((run) => [run.run_id, run]));
   return rows.map((row) => {
     const ended = runs.get(endedOf(row) ?? '');
     const active = runs.get(row.active ?? '');
-    const succeeded = runs.get(row.succeeded ?? '');
     return {
       connector: row.name,
       enabled: row.enabled === 1,
       changedAt: row.updated_at,
       ...(row.schedule === null ? {} : { schedule: row.schedule }),
       ...(row.timezone === null ? {} : { timezone: row.timezone }),
-      ...(ended === undefined ? {} : { ended: endedRun(ended) }),
+      ...(ended === undefined ? {} : { ended: endedRun(ended, row) }),
       ...(active === undefined ? {} : { active: activeRun(active) }),
-      ...(succeeded === undefined
-        ? {}
-        : { succeededAt: succeeded.finished_at ?? 0, succeededFrom: succeeded.queued_at }),
+      ...freshnessOf(row),
       ...breakerOf(row),
       ...(row.checked_at === null || row.report === null
         ? {}
@@ -99,26 +111,35 @@ function endedOf({ succeeded, partial, failed }: Row): string | null {
   return [succeeded, partial, failed].reduce((last, id) => ((id ?? '') > (last ?? '') ? id : last), null);
 }
 
-/** Results of streams only where they are asked about: a connector may have a thousand. */
 const runsOf = prepared((db, ids: string) =>
   db
     .selectFrom('runs')
     .select(['run_id', 'status', 'attempt', 'queued_at', 'finished_at', 'retry_at', 'error'])
-    .select(sql<string | null>`case status when 'partial' then streams end`.as('streams'))
     .where('run_id', 'in', sql<string>`(select value from json_each(${ids}))`),
 );
 
 type RunPart = Awaited<ReturnType<typeof runsOf>>[number];
 
-function endedRun(run: RunPart): EndedRun {
-  const streams = JSON.parse(run.streams ?? '[]') as readonly StreamResult[];
+/** The newest run, and as its failed streams also those that a run before it left behind and that have not landed since. */
+function endedRun(run: RunPart, row: Row): EndedRun {
+  const failedStreams = JSON.parse(row.behind) as readonly string[];
+  const status = run.status === 'failed' ? 'failed' : failedStreams.length === 0 ? 'succeeded' : 'partial';
   return {
     run_id: run.run_id,
-    status: run.status as EndedRun['status'],
+    status,
     at: run.finished_at ?? run.queued_at,
-    failedStreams: streams.filter(({ status }) => status !== 'succeeded').map(({ stream }) => stream),
-    ...errorOf(run.error),
+    failedStreams,
+    ...errorOf(status === 'succeeded' ? null : (run.error ?? row.behind_error ?? row.standing_error)),
   };
+}
+
+/** What has landed is as new as the last time that nothing was left behind. */
+function freshnessOf(row: Row): Pick<StoredFacts, 'succeededAt' | 'succeededFrom'> {
+  const [from, at] =
+    row.behind === '[]'
+      ? [row.full_queued_at, row.full_finished_at]
+      : [row.whole_queued_at, row.whole_finished_at];
+  return from === null || at === null ? {} : { succeededAt: at, succeededFrom: from };
 }
 
 function activeRun(run: RunPart): ActiveRun {

@@ -194,4 +194,29 @@ export const MIGRATIONS: readonly string[] = [
   -- by the first that has.
   ALTER TABLE audit ADD COLUMN hash TEXT;
   `,
+  `
+  -- What the runs of each connector have come to, taken together: one over some streams says nothing of the others.
+  CREATE TABLE standings (
+    connector         TEXT PRIMARY KEY REFERENCES connectors (name) ON DELETE CASCADE,
+    queued_at         INTEGER,
+    finished_at       INTEGER,
+    behind            TEXT NOT NULL CHECK (json_valid(behind)),
+    error             TEXT,
+    whole_queued_at   INTEGER,
+    whole_finished_at INTEGER
+  ) STRICT, WITHOUT ROWID;
+  -- Of what has run so far, the newest run that ended says what is behind, as it did until now.
+  INSERT INTO standings
+    SELECT name,
+      CASE WHEN last.only_streams IS NULL AND last.status <> 'failed' THEN last.queued_at ELSE whole.queued_at END,
+      CASE WHEN last.only_streams IS NULL AND last.status <> 'failed' THEN last.finished_at ELSE whole.finished_at END,
+      (SELECT json_group_array(json_object('stream', value ->> '$.stream', 'error', json(value -> '$.error')))
+        FROM json_each(last.streams) WHERE value ->> '$.status' <> 'succeeded'),
+      last.error, whole.queued_at, whole.finished_at
+    FROM connectors
+    JOIN runs AS last ON last.run_id = (SELECT run_id FROM runs WHERE connector = name AND skipped = 0
+      AND status IN ('succeeded', 'partial', 'failed') ORDER BY run_id DESC LIMIT 1)
+    LEFT JOIN runs AS whole ON whole.run_id = (SELECT run_id FROM runs WHERE connector = name AND status = 'succeeded'
+      AND only_streams IS NULL ORDER BY run_id DESC LIMIT 1);
+  `,
 ];

@@ -7,6 +7,7 @@ import type { Database, RunRow } from './database.ts';
 import { lightly } from './driver.ts';
 import { endCancelled, isActive, leaseOf } from './run-end.ts';
 import { addLine } from './run-log.ts';
+import { keepStanding } from './standings.ts';
 import type { Claim, Outcome, RunStore } from './store.ts';
 
 type ClaimStore = Pick<
@@ -66,8 +67,10 @@ export function claimStore(
           finished_at: at.getTime(),
           retry_at: null,
         });
-        if (left) await tellBreaker(trx, claim, { outcome, rules: breaker, at });
-        return left;
+        if (!left) return false;
+        await tellBreaker(trx, claim, { outcome, rules: breaker, at });
+        await keepStanding(trx, claim, { outcome, at });
+        return true;
       }),
 
     retry: (claim, at, outcome) =>

@@ -275,7 +275,7 @@ export interface StoredFacts extends Omit<ConnectorFacts, 'rejects' | 'promisedA
   readonly timezone?: string;
   /** When somebody last changed the connector; milliseconds. */
   readonly changedAt: number;
-  /** When the last run that succeeded was queued: its data are at least so new; milliseconds. */
+  /** When the last run over all streams that left none behind was queued: its data are at least so new; milliseconds. */
   readonly succeededFrom?: number;
 }
 

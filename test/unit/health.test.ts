@@ -4,7 +4,9 @@ import { type ConnectorFacts, connectorHealth, staleAfterMs } from '../../src/co
 import { type InstallationFacts, installationFindings } from '../../src/core/health-whole.ts';
 import { type CheckRounds, createCheckRounds } from '../../src/services/checks.ts';
 import type { Context } from '../../src/services/context.ts';
-import { connector, handClock, open, scratch } from './store-support.ts';
+import { type ConnectorVerdict, createVerdicts } from '../../src/services/verdicts.ts';
+import type { Outcome } from '../../src/store/store.ts';
+import { connector, handClock, open, result, scratch } from './store-support.ts';
 
 const now = Date.parse('2026-11-02T08:00:00.000Z');
 const minutes = 60_000;
@@ -349,5 +351,149 @@ describe('rounds of checks', () => {
     await using one = await world(names, minutes);
     expect(await one.round(one.process())).toBe(names.join(' '));
     expect(await one.round(one.process())).toBe(names.join(' '));
+  });
+});
+
+describe('a run over some streams', () => {
+  const failed = (code: 'host_unreachable' | 'auth_failed') => ({
+    status: 'failed' as const,
+    error: error(code),
+  });
+  const fine = { status: 'succeeded' as const };
+  const [a, b] = ['a', 'b'].map((name) => ({ name, table: name }));
+  if (a === undefined || b === undefined) throw new Error('two streams');
+
+  /** A connector of two streams, the runs it has had, and the word for it. */
+  const world = async (more = {}) => {
+    const folder = scratch();
+    const clock = handClock(now);
+    const store = await open(folder.file, clock.now);
+    const shop = connector('shop', { streams: [a, b], ...more });
+    await store.connectors.insert(shop);
+    const verdicts = createVerdicts({
+      health: store.health,
+      warehouse: { rejectCounts: async () => [] },
+      settings: { scheduler: { timezone: 'UTC' } },
+      now: clock.now,
+    } as unknown as Context);
+    type Ends = Readonly<Record<string, { status: 'succeeded' } | ReturnType<typeof failed>>>;
+    const outcome = (ends: Ends): Outcome => {
+      const streams = Object.entries(ends).map(([stream, end]) => result(stream, end));
+      const errors = streams.flatMap((one) => one.error ?? []);
+      const status =
+        errors.length === 0 ? 'succeeded' : errors.length < streams.length ? 'partial' : 'failed';
+      return { status, streams, ...(errors[0] === undefined ? {} : { error: errors[0] }) };
+    };
+    return {
+      store,
+      clock,
+      shop,
+      outcome,
+      /** A run that ends a minute after it was asked for. */
+      async run(end: Ends | Outcome, streams?: readonly string[], attempts: readonly Ends[] = []) {
+        const asked = { connector: 'shop', trigger: 'manual', fullRefresh: false } as const;
+        await store.runs.enqueue({ ...asked, ...(streams === undefined ? {} : { streams }) });
+        clock.pass(minutes);
+        for (const attempt of attempts) {
+          const claim = await store.runs.claim('p', 1_000);
+          if (claim === null) throw new Error('nothing to claim');
+          await store.runs.retry(claim, clock.now(), outcome(attempt));
+        }
+        const claim = await store.runs.claim('p', 1_000);
+        if (claim === null) throw new Error('nothing to claim');
+        const ended = 'streams' in end ? (end as Outcome) : outcome(end as Ends);
+        expect(await store.runs.finish(claim, ended)).toBe(true);
+      },
+      async verdict(): Promise<ConnectorVerdict> {
+        const verdict = (await verdicts.of(['shop'])).get('shop');
+        if (verdict === undefined) throw new Error('not there');
+        return verdict;
+      },
+      async [Symbol.asyncDispose]() {
+        await store[Symbol.asyncDispose]();
+        folder[Symbol.dispose]();
+      },
+    };
+  };
+
+  test('clears those it moved and no other', async () => {
+    await using one = await world();
+    await one.run({ a: fine, b: failed('host_unreachable') });
+    expect((await one.verdict()).health).toBe('degraded');
+    await one.run({ a: fine }, ['a']);
+    expect(await one.verdict()).toMatchObject({
+      health: 'degraded',
+      reasons: [expect.stringContaining('left streams behind (b): host_unreachable')],
+    });
+    await one.run({ b: fine }, ['b']);
+    expect(await one.verdict()).toMatchObject({ health: 'healthy', reasons: [] });
+  });
+
+  test('clears what it moved of a run that got nowhere', async () => {
+    await using one = await world();
+    await one.run({ status: 'failed', streams: [], error: down });
+    expect((await one.verdict()).health).toBe('failing');
+    await one.run({ b: fine }, ['b']);
+    expect(await one.verdict()).toMatchObject({
+      health: 'degraded',
+      reasons: [expect.stringContaining('left streams behind (a): host_unreachable')],
+    });
+    await one.run({ a: fine }, ['a']);
+    expect((await one.verdict()).health).toBe('healthy');
+  });
+
+  test('that failed is not undone by one over others', async () => {
+    await using one = await world();
+    await one.run({ a: fine, b: fine });
+    await one.run({ a: failed('auth_failed') }, ['a']);
+    expect((await one.verdict()).health).toBe('failing');
+    await one.run({ b: fine }, ['b']);
+    expect(await one.verdict()).toMatchObject({ health: 'degraded', error: { code: 'auth_failed' } });
+    await one.run({ a: fine, b: fine });
+    expect((await one.verdict()).health).toBe('healthy');
+  });
+
+  test('is not what an attempt of a full run is, though it moves only what failed before', async () => {
+    await using one = await world();
+    await one.run({ a: fine, b: fine }, undefined, [{ a: fine, b: failed('host_unreachable') }]);
+    expect(await one.verdict()).toMatchObject({ health: 'healthy', reasons: [] });
+  });
+
+  test('leaves a stream behind only while the connector has it', async () => {
+    await using one = await world();
+    await one.run({ a: fine, b: failed('host_unreachable') });
+    await one.store.connectors.update({ ...one.shop, streams: [a] });
+    expect((await one.verdict()).health).toBe('healthy');
+    await one.run({ a: fine }, ['a']);
+    expect((await one.verdict()).health).toBe('healthy');
+  });
+
+  test('makes data fresh when nothing is behind any more, and as fresh as the run over all', async () => {
+    await using one = await world({ schedule: '0 12 * * *' });
+    const late = /its data are stale: a run was due at 2026-11-0(\d)T12/;
+    await one.run({ a: fine, b: fine }); // on the 2nd, before noon
+    one.clock.pass(8 * 60 * minutes);
+    expect((await one.verdict()).reasons.join()).toMatch(late);
+    await one.run({ a: fine }, ['a']);
+    expect((await one.verdict()).reasons.join()).toMatch(late);
+    await one.run({ a: fine, b: failed('host_unreachable') });
+    expect((await one.verdict()).reasons.join()).toMatch(late);
+    await one.run({ b: fine }, ['b']);
+    expect((await one.verdict()).reasons).toEqual([]);
+    one.clock.pass(24 * 60 * minutes);
+    expect(late.exec((await one.verdict()).reasons.join())?.[1]).toBe('3');
+    // Whoever names every stream has asked for all.
+    await one.run({ a: fine, b: fine }, ['b', 'a']);
+    expect((await one.verdict()).reasons).toEqual([]);
+  });
+
+  test('is remembered when the runs themselves have left the history', async () => {
+    await using one = await world();
+    await one.run({ a: fine, b: failed('host_unreachable') });
+    for (let n = 0; n < 3; n += 1) await one.run({ a: fine }, ['a']);
+    const rules = { olderThan: new Date(one.clock.now().getTime() + minutes), keepRuns: 1 };
+    let at: string | null = 'shop';
+    while (at !== null) ({ connector: at } = await one.store.runs.sweep(rules, at));
+    expect((await one.verdict()).reasons.join()).toContain('left streams behind (b)');
   });
 });

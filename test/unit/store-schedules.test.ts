@@ -92,6 +92,47 @@ test('a store of the version before has its schedules planned, and keeps its run
   expect((await store.runs.latest('on'))?.run_id).toBe('r1');
 });
 
+test('a store from before standings were kept has its health from the runs it had', async () => {
+  using folder = scratch();
+  const old = new BetterSqlite(folder.file);
+  for (const script of MIGRATIONS.slice(0, 2)) old.exec(script);
+  old.pragma(`application_id = ${0x4d696c6c}`);
+  old.pragma('user_version = 2');
+  const insert = old.prepare(
+    "INSERT INTO connectors VALUES (?, 'postgresql', '{}', NULL, NULL, 1, NULL, 1, 1)",
+  );
+  const stream = old.prepare("INSERT INTO streams VALUES (?, ?, ?, '{}')");
+  const run = old.prepare(
+    "INSERT INTO runs (run_id, connector, trigger, status, attempt, only_streams, full_refresh, queued_at, finished_at, streams, error) VALUES (?, ?, 'manual', ?, 1, ?, 0, ?, ?, ?, ?)",
+  );
+  for (const name of ['failed', 'good', 'new', 'partial']) {
+    insert.run(name);
+    for (const [at, one] of ['a', 'b'].entries()) stream.run(name, at, one);
+  }
+  const error = JSON.stringify({ code: 'not_found_at_source', message: 'gone' });
+  const results = `[{"stream":"a","status":"succeeded"},{"stream":"b","status":"failed","error":${error}}]`;
+  for (const name of ['failed', 'good', 'partial'])
+    run.run(`r1${name}`, name, 'succeeded', null, 10, 11, '[]', null);
+  run.run('r2', 'good', 'succeeded', '["a"]', 20, 21, '[]', null);
+  run.run('r3', 'partial', 'partial', null, 30, 31, results, error);
+  run.run('r4', 'failed', 'failed', null, 40, 41, '[]', error);
+  old.close();
+  await using store = await open(folder.file, handClock().now);
+  const facts = await store.health.page('', 9);
+  const fresh = { succeededAt: 11, succeededFrom: 10 };
+  expect(facts).toMatchObject([
+    { connector: 'failed', ...fresh, ended: { run_id: 'r4', status: 'failed', error: JSON.parse(error) } },
+    { connector: 'good', ...fresh, ended: { run_id: 'r2', status: 'succeeded', failedStreams: [] } },
+    { connector: 'new' },
+    {
+      connector: 'partial',
+      ...fresh,
+      ended: { run_id: 'r3', status: 'partial', failedStreams: ['b'], error: JSON.parse(error) },
+    },
+  ]);
+  expect(facts[2]).not.toHaveProperty('ended');
+});
+
 test('a tick looks at one index, however many connectors are not due', async () => {
   using folder = scratch();
   const clock = handClock();
