@@ -5,9 +5,9 @@ import type { StoredFacts } from '../store/store.ts';
 export type Promises = (facts: StoredFacts) => number | null;
 
 /**
- * The first time of the schedule after the last success was queued, or, while there is none, after the connector was last
- * changed. Remembered, because it only moves with a success: computing ten thousand of them each minute would take a
- * second of it.
+ * The first time of the schedule after the last success was queued, and after the schedule took effect: nobody was promised
+ * anything before. Remembered, because it only moves with one of them: computing ten thousand of them each minute would
+ * take a second of it.
  */
 export function createPromises(timezone: string): Promises {
   const times = new Map<string, CronTimes | null>();
@@ -29,7 +29,7 @@ export function createPromises(timezone: string): Promises {
     }
     const zone = facts.timezone ?? timezone;
     const spec = `${schedule}|${zone}`;
-    const from = Math.max(facts.succeededFrom ?? 0, facts.succeededFrom === undefined ? facts.changedAt : 0);
+    const from = promisedFrom(facts);
     const of = `${spec}|${from}`;
     const before = known.get(connector);
     if (before?.of === of) return before.at;
@@ -37,6 +37,12 @@ export function createPromises(timezone: string): Promises {
     known.set(connector, { of, at });
     return at;
   };
+}
+
+/** A schedule from before it was kept when it took effect counts from the last success, or from the last change. */
+function promisedFrom({ succeededFrom, scheduledAt, changedAt }: StoredFacts): number {
+  if (succeededFrom === undefined) return scheduledAt ?? changedAt;
+  return Math.max(succeededFrom, scheduledAt ?? 0);
 }
 
 /** One that cannot be read was kept by an earlier version; the scheduler says so, and it promises nothing. */

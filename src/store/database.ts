@@ -127,6 +127,8 @@ export interface ScheduleRow {
    * count, 0 for from when it is planned.
    */
   readonly start_at: number;
+  /** Since when the connector has this schedule and zone, and is on; null where that was before it was kept. */
+  readonly scheduled_at: number | null;
 }
 
 export interface BreakerRow {

@@ -36,12 +36,14 @@ function connectors(db: Kysely<Database>) {
     .leftJoin('breakers', 'breakers.connector', 'connectors.name')
     .leftJoin('checks', 'checks.connector', 'connectors.name')
     .leftJoin('standings', 'standings.connector', 'connectors.name')
+    .leftJoin('schedules', 'schedules.connector', 'connectors.name')
     .select([
       'connectors.name',
       'enabled',
       'schedule',
       'timezone',
       'updated_at',
+      'schedules.scheduled_at',
       'breakers.failures',
       'breakers.open_until',
       'breakers.error as breaker_error',
@@ -95,6 +97,7 @@ async function factsOf(db: Kysely<Database>, rows: readonly Row[]): Promise<read
       changedAt: row.updated_at,
       ...(row.schedule === null ? {} : { schedule: row.schedule }),
       ...(row.timezone === null ? {} : { timezone: row.timezone }),
+      ...(row.scheduled_at === null ? {} : { scheduledAt: row.scheduled_at }),
       ...(ended === undefined ? {} : { ended: endedRun(ended, row) }),
       ...(active === undefined ? {} : { active: activeRun(active) }),
       ...freshnessOf(row),

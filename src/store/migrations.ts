@@ -218,5 +218,19 @@ export const MIGRATIONS: readonly string[] = [
       AND status IN ('succeeded', 'partial', 'failed') ORDER BY run_id DESC LIMIT 1)
     LEFT JOIN runs AS whole ON whole.run_id = (SELECT run_id FROM runs WHERE connector = name AND status = 'succeeded'
       AND only_streams IS NULL ORDER BY run_id DESC LIMIT 1);
+
+  -- Since when a connector has the schedule that it has, and is on; null of entries from before this was kept.
+  ALTER TABLE schedules ADD COLUMN scheduled_at INTEGER;
+  DROP TRIGGER connectors_scheduled;
+  CREATE TRIGGER connectors_scheduled AFTER INSERT ON connectors WHEN NEW.enabled = 1 AND NEW.schedule IS NOT NULL BEGIN
+    INSERT INTO schedules (connector, start_at, scheduled_at) VALUES (NEW.name, NEW.updated_at, NEW.updated_at);
+  END;
+  DROP TRIGGER connectors_rescheduled;
+  CREATE TRIGGER connectors_rescheduled AFTER UPDATE OF schedule, timezone, enabled ON connectors
+  WHEN OLD.schedule IS NOT NEW.schedule OR OLD.timezone IS NOT NEW.timezone OR OLD.enabled <> NEW.enabled BEGIN
+    DELETE FROM schedules WHERE connector = NEW.name;
+    INSERT INTO schedules (connector, start_at, scheduled_at)
+      SELECT NEW.name, NEW.updated_at, NEW.updated_at WHERE NEW.enabled = 1 AND NEW.schedule IS NOT NULL;
+  END;
   `,
 ];

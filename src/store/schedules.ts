@@ -115,13 +115,19 @@ export function scheduleStore(db: Kysely<Database>, options: RunStoreOptions): S
       const spec = sql<string>`(select schedule || '|' || coalesce(timezone, ${defaultTimezone}) from connectors where name = connector)`;
       await db
         .updateTable('schedules')
-        .set({ spec: null, due_at: null, start_at: 0 })
+        .set({ spec: null, due_at: null, start_at: 0, scheduled_at: options.now().getTime() })
         .where('spec', 'is not', null)
         .where('spec', '<>', spec)
         .execute();
     },
 
-    setBack: (to) => db.transaction().execute((trx) => moveClock(trx, to)),
+    setBack: (to) =>
+      db.transaction().execute(async (trx) => {
+        await moveClock(trx, to);
+        const at = to.now.getTime();
+        // Or nothing would count as promised until the clock gets there again.
+        await trx.updateTable('schedules').set({ scheduled_at: at }).where('scheduled_at', '>', at).execute();
+      }),
   };
 }
 

@@ -273,6 +273,8 @@ export interface AuditStore {
 export interface StoredFacts extends Omit<ConnectorFacts, 'rejects' | 'promisedAt'> {
   readonly schedule?: string;
   readonly timezone?: string;
+  /** Since when it has that schedule and is on, where that is known; milliseconds. */
+  readonly scheduledAt?: number;
   /** When somebody last changed the connector; milliseconds. */
   readonly changedAt: number;
   /** When the last run over all streams that left none behind was queued: its data are at least so new; milliseconds. */

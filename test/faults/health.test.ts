@@ -138,6 +138,7 @@ test('data that are older than their schedule promises are stale, and whoever st
     store
       .prepare('UPDATE standings SET queued_at = queued_at - ?, finished_at = finished_at - ?')
       .run(hours, hours);
+    store.prepare('UPDATE schedules SET scheduled_at = scheduled_at - ?').run(hours);
     store.close();
     const stale = await reaches(millrace, 'degraded', /shop: its data are stale: a run was due at/);
     expect(stale.reasons[0]).toMatch(

@@ -354,7 +354,7 @@ describe('rounds of checks', () => {
   });
 });
 
-describe('a run over some streams', () => {
+describe('a connector that has had runs', () => {
   const failed = (code: 'host_unreachable' | 'auth_failed') => ({
     status: 'failed' as const,
     error: error(code),
@@ -388,7 +388,6 @@ describe('a run over some streams', () => {
       store,
       clock,
       shop,
-      outcome,
       /** A run that ends a minute after it was asked for. */
       async run(end: Ends | Outcome, streams?: readonly string[], attempts: readonly Ends[] = []) {
         const asked = { connector: 'shop', trigger: 'manual', fullRefresh: false } as const;
@@ -416,84 +415,146 @@ describe('a run over some streams', () => {
     };
   };
 
-  test('clears those it moved and no other', async () => {
-    await using one = await world();
-    await one.run({ a: fine, b: failed('host_unreachable') });
-    expect((await one.verdict()).health).toBe('degraded');
-    await one.run({ a: fine }, ['a']);
-    expect(await one.verdict()).toMatchObject({
-      health: 'degraded',
-      reasons: [expect.stringContaining('left streams behind (b): host_unreachable')],
+  describe('a run over some streams', () => {
+    test('clears those it moved and no other', async () => {
+      await using one = await world();
+      await one.run({ a: fine, b: failed('host_unreachable') });
+      expect((await one.verdict()).health).toBe('degraded');
+      await one.run({ a: fine }, ['a']);
+      expect(await one.verdict()).toMatchObject({
+        health: 'degraded',
+        reasons: [expect.stringContaining('left streams behind (b): host_unreachable')],
+      });
+      await one.run({ b: fine }, ['b']);
+      expect(await one.verdict()).toMatchObject({ health: 'healthy', reasons: [] });
     });
-    await one.run({ b: fine }, ['b']);
-    expect(await one.verdict()).toMatchObject({ health: 'healthy', reasons: [] });
-  });
 
-  test('clears what it moved of a run that got nowhere', async () => {
-    await using one = await world();
-    await one.run({ status: 'failed', streams: [], error: down });
-    expect((await one.verdict()).health).toBe('failing');
-    await one.run({ b: fine }, ['b']);
-    expect(await one.verdict()).toMatchObject({
-      health: 'degraded',
-      reasons: [expect.stringContaining('left streams behind (a): host_unreachable')],
+    test('clears what it moved of a run that got nowhere', async () => {
+      await using one = await world();
+      await one.run({ status: 'failed', streams: [], error: down });
+      expect((await one.verdict()).health).toBe('failing');
+      await one.run({ b: fine }, ['b']);
+      expect(await one.verdict()).toMatchObject({
+        health: 'degraded',
+        reasons: [expect.stringContaining('left streams behind (a): host_unreachable')],
+      });
+      await one.run({ a: fine }, ['a']);
+      expect((await one.verdict()).health).toBe('healthy');
     });
-    await one.run({ a: fine }, ['a']);
-    expect((await one.verdict()).health).toBe('healthy');
+
+    test('that failed is not undone by one over others', async () => {
+      await using one = await world();
+      await one.run({ a: fine, b: fine });
+      await one.run({ a: failed('auth_failed') }, ['a']);
+      expect((await one.verdict()).health).toBe('failing');
+      await one.run({ b: fine }, ['b']);
+      expect(await one.verdict()).toMatchObject({ health: 'degraded', error: { code: 'auth_failed' } });
+      await one.run({ a: fine, b: fine });
+      expect((await one.verdict()).health).toBe('healthy');
+    });
+
+    test('is not what an attempt of a full run is, though it moves only what failed before', async () => {
+      await using one = await world();
+      await one.run({ a: fine, b: fine }, undefined, [{ a: fine, b: failed('host_unreachable') }]);
+      expect(await one.verdict()).toMatchObject({ health: 'healthy', reasons: [] });
+    });
+
+    test('leaves a stream behind only while the connector has it', async () => {
+      await using one = await world();
+      await one.run({ a: fine, b: failed('host_unreachable') });
+      await one.store.connectors.update({ ...one.shop, streams: [a] });
+      expect((await one.verdict()).health).toBe('healthy');
+      await one.run({ a: fine }, ['a']);
+      expect((await one.verdict()).health).toBe('healthy');
+    });
+
+    test('makes data fresh when nothing is behind any more, and as fresh as the run over all', async () => {
+      await using one = await world({ schedule: '0 12 * * *' });
+      const late = /its data are stale: a run was due at 2026-11-0(\d)T12/;
+      await one.run({ a: fine, b: fine }); // on the 2nd, before noon
+      one.clock.pass(8 * 60 * minutes);
+      expect((await one.verdict()).reasons.join()).toMatch(late);
+      await one.run({ a: fine }, ['a']);
+      expect((await one.verdict()).reasons.join()).toMatch(late);
+      await one.run({ a: fine, b: failed('host_unreachable') });
+      expect((await one.verdict()).reasons.join()).toMatch(late);
+      await one.run({ b: fine }, ['b']);
+      expect((await one.verdict()).reasons).toEqual([]);
+      one.clock.pass(24 * 60 * minutes);
+      expect(late.exec((await one.verdict()).reasons.join())?.[1]).toBe('3');
+      // Whoever names every stream has asked for all.
+      await one.run({ a: fine, b: fine }, ['b', 'a']);
+      expect((await one.verdict()).reasons).toEqual([]);
+    });
+
+    test('is remembered when the runs themselves have left the history', async () => {
+      await using one = await world();
+      await one.run({ a: fine, b: failed('host_unreachable') });
+      for (let n = 0; n < 3; n += 1) await one.run({ a: fine }, ['a']);
+      const rules = { olderThan: new Date(one.clock.now().getTime() + minutes), keepRuns: 1 };
+      let at: string | null = 'shop';
+      while (at !== null) ({ connector: at } = await one.store.runs.sweep(rules, at));
+      expect((await one.verdict()).reasons.join()).toContain('left streams behind (b)');
+    });
   });
 
-  test('that failed is not undone by one over others', async () => {
-    await using one = await world();
-    await one.run({ a: fine, b: fine });
-    await one.run({ a: failed('auth_failed') }, ['a']);
-    expect((await one.verdict()).health).toBe('failing');
-    await one.run({ b: fine }, ['b']);
-    expect(await one.verdict()).toMatchObject({ health: 'degraded', error: { code: 'auth_failed' } });
-    await one.run({ a: fine, b: fine });
-    expect((await one.verdict()).health).toBe('healthy');
-  });
+  describe('a schedule promises from when it took effect', () => {
+    const day = 24 * 60 * minutes;
+    const daily = { schedule: '0 12 * * *' };
+    const stale = (at: string): string => `its data are stale: a run was due at ${at}`;
 
-  test('is not what an attempt of a full run is, though it moves only what failed before', async () => {
-    await using one = await world();
-    await one.run({ a: fine, b: fine }, undefined, [{ a: fine, b: failed('host_unreachable') }]);
-    expect(await one.verdict()).toMatchObject({ health: 'healthy', reasons: [] });
-  });
+    test.each<readonly [string, object, object]>([
+      ['it was given', {}, daily],
+      ['another was given', { schedule: '@hourly' }, daily],
+      ['its connector was enabled again', { ...daily, enabled: false }, daily],
+      ['its zone was changed', { ...daily, timezone: 'Asia/Tokyo' }, { ...daily, timezone: 'UTC' }],
+    ])('%s long after the last success', async (_, before, after) => {
+      await using one = await world(before);
+      await one.run({ a: fine, b: fine });
+      one.clock.pass(10 * day + (4 * 60 + 4) * minutes); // to five minutes past noon of the 12th
+      const { schedule: _s, timezone: _t, ...plain } = one.shop;
+      await one.store.connectors.update({ ...plain, enabled: true, ...after });
+      expect(await one.verdict()).toMatchObject({ health: 'healthy', reasons: [] });
+      one.clock.pass(day);
+      expect((await one.verdict()).reasons).toEqual([]);
+      one.clock.pass(6 * minutes);
+      const [reason] = (await one.verdict()).reasons;
+      expect(reason).toContain(stale('2026-11-13T12:00'));
+      // What has nothing to do with it begins nothing anew.
+      const { created_at: _c, updated_at: _u, ...kept } = await one.store.connectors.get('shop');
+      await one.store.connectors.update({ ...kept, description: 'the web shop' });
+      expect((await one.verdict()).reasons).toEqual([reason]);
+    });
 
-  test('leaves a stream behind only while the connector has it', async () => {
-    await using one = await world();
-    await one.run({ a: fine, b: failed('host_unreachable') });
-    await one.store.connectors.update({ ...one.shop, streams: [a] });
-    expect((await one.verdict()).health).toBe('healthy');
-    await one.run({ a: fine }, ['a']);
-    expect((await one.verdict()).health).toBe('healthy');
-  });
+    test('also where nothing has succeeded yet, whatever else is changed', async () => {
+      await using one = await world(daily);
+      one.clock.pass(5 * 60 * minutes);
+      await one.store.connectors.update({ ...one.shop, description: 'the web shop' });
+      expect((await one.verdict()).reasons.join()).toContain(
+        `${stale('2026-11-02T12:00:00.000Z')} and no run has succeeded yet`,
+      );
+    });
 
-  test('makes data fresh when nothing is behind any more, and as fresh as the run over all', async () => {
-    await using one = await world({ schedule: '0 12 * * *' });
-    const late = /its data are stale: a run was due at 2026-11-0(\d)T12/;
-    await one.run({ a: fine, b: fine }); // on the 2nd, before noon
-    one.clock.pass(8 * 60 * minutes);
-    expect((await one.verdict()).reasons.join()).toMatch(late);
-    await one.run({ a: fine }, ['a']);
-    expect((await one.verdict()).reasons.join()).toMatch(late);
-    await one.run({ a: fine, b: failed('host_unreachable') });
-    expect((await one.verdict()).reasons.join()).toMatch(late);
-    await one.run({ b: fine }, ['b']);
-    expect((await one.verdict()).reasons).toEqual([]);
-    one.clock.pass(24 * 60 * minutes);
-    expect(late.exec((await one.verdict()).reasons.join())?.[1]).toBe('3');
-    // Whoever names every stream has asked for all.
-    await one.run({ a: fine, b: fine }, ['b', 'a']);
-    expect((await one.verdict()).reasons).toEqual([]);
-  });
+    test('also when it is planned anew because the zone of all was changed', async () => {
+      await using one = await world(daily);
+      const [entry] = await one.store.schedules.due(one.clock.now(), 9);
+      if (entry === undefined) throw new Error('not there');
+      const dueAt = new Date(now + 60 * minutes);
+      const next = { spec: '0 12 * * *|Europe/Athens', dueAt, startAt: dueAt };
+      await one.store.schedules.advance([{ entry, next, overlap: { kind: 'skip' } }]);
+      one.clock.pass(5 * 60 * minutes);
+      await one.store.schedules.replan('Europe/Athens');
+      expect((await one.verdict()).health).toBe('degraded');
+      await one.store.schedules.replan('UTC');
+      expect((await one.verdict()).reasons).toEqual([]);
+    });
 
-  test('is remembered when the runs themselves have left the history', async () => {
-    await using one = await world();
-    await one.run({ a: fine, b: failed('host_unreachable') });
-    for (let n = 0; n < 3; n += 1) await one.run({ a: fine }, ['a']);
-    const rules = { olderThan: new Date(one.clock.now().getTime() + minutes), keepRuns: 1 };
-    let at: string | null = 'shop';
-    while (at !== null) ({ connector: at } = await one.store.runs.sweep(rules, at));
-    expect((await one.verdict()).reasons.join()).toContain('left streams behind (b)');
+    test('and no later than now when the clock was put back', async () => {
+      await using one = await world(daily);
+      one.clock.pass(-10 * day);
+      await one.store.schedules.setBack({ now: one.clock.now(), retryMaxMs: minutes });
+      one.clock.pass(5 * 60 * minutes);
+      expect((await one.verdict()).reasons.join()).toContain(stale('2026-10-23T12:00:00.000Z'));
+    });
   });
 });

@@ -90,6 +90,10 @@ test('a store of the version before has its schedules planned, and keeps its run
   // From now on: there was nobody to miss the times since 1970.
   expect(due[0]?.startAt).toEqual(new Date(0));
   expect((await store.runs.latest('on'))?.run_id).toBe('r1');
+  // When it took effect is not known until it changes.
+  expect((await store.health.of(['on']))[0]).not.toHaveProperty('scheduledAt');
+  await store.connectors.update(connector('on', { schedule: '@daily' }));
+  expect((await store.health.of(['on']))[0]).toMatchObject({ scheduledAt: clock.now().getTime() });
 });
 
 test('a store from before standings were kept has its health from the runs it had', async () => {
