@@ -138,7 +138,7 @@ function lastRun({ connector, ended, check }: ConnectorFacts): Finding | undefin
   const streams = listed(ended.failedStreams);
   return {
     health: 'degraded',
-    reason: `the last run left streams behind (${streams})${why}${since}`,
+    reason: `runs left streams behind (${streams})${why}${since}`,
     ...more,
   };
 }
