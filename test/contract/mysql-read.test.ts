@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Reading, Source } from '../../src/connectors/connector.ts';
+import { type Guard, lateCommitGuard } from '../../src/connectors/mysql/guard.ts';
 import { type Pace, usualPace } from '../../src/connectors/mysql/snapshot.ts';
 import type { Batch, Cursor, Stream } from '../../src/core/model.ts';
 import type { Value } from '../../src/core/types.ts';
 import { freshMysql, mysqlKinds, type TestMysql } from '../support/mysql.ts';
 import { createRng, testSeed } from '../support/rng.ts';
 import { openMysqlSource } from './mysql-support.ts';
-import { calm, failure, readAll, rowsOf } from './reading-support.ts';
+import { calm, drain, failure, readAll, rowsOf } from './reading-support.ts';
 
 /** What connector.test.ts asks of every connector is not repeated here: this is about chunks and snapshots. */
 
@@ -67,6 +68,14 @@ describe.each(mysqlKinds)('reading in parts from %s', (kind) => {
   /** What a merge would have made of them. */
   function merged(rows: readonly (readonly Value[])[]): ReadonlyMap<Value, Value> {
     return new Map(rows.map(([id, v]) => [id ?? null, v ?? null]));
+  }
+
+  /** How many sessions wait for a table that another one holds. */
+  async function waiting(): Promise<number> {
+    const sessions = await database.query(
+      "SELECT id FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock' AND db = DATABASE()",
+    );
+    return sessions.length;
   }
 
   async function table(name: string, rows: number, more = ''): Promise<Stream> {
@@ -296,12 +305,6 @@ describe.each(mysqlKinds)('reading in parts from %s', (kind) => {
   test('another shape between two snapshots: said, not read as something else', async () => {
     await table('shifting', 1000);
     const stream: Stream = { name: 'shifting', table: 'shifting', mode: 'merge' };
-    const waiting = async (): Promise<number> =>
-      (
-        await database.query(
-          "SELECT id FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock' AND db = DATABASE()",
-        )
-      ).length;
     for (const what of [
       'ALTER TABLE shifting MODIFY v varchar(30)',
       'ALTER TABLE shifting RENAME COLUMN v TO w',
@@ -338,6 +341,73 @@ describe.each(mysqlKinds)('reading in parts from %s', (kind) => {
       expect(rows).toBe(300);
     }
     other.destroy();
+  });
+
+  test('a table that another one takes the place of: the rows that came with that one are read', async () => {
+    const query = 'SELECT id, MAX(seq) AS seq FROM swapped_query GROUP BY id';
+    const streams: readonly Stream[] = [
+      { name: 'swapped', table: 'swapped' },
+      { name: 'swapped_view', table: 'seen', primary_key: ['id'] },
+      { name: 'swapped_query', query, primary_key: ['id'] },
+    ];
+    const holder = await database.pool.getConnection();
+    for (const stream of streams) {
+      const { name } = stream;
+      await database.query(
+        `${deep}; CREATE TABLE ${name} (id int PRIMARY KEY, seq int NOT NULL, KEY (seq)); INSERT INTO ${name} SELECT i, i FROM ${series(900)};
+         CREATE TABLE ${name}_new LIKE ${name}; INSERT INTO ${name}_new SELECT * FROM ${name} WHERE id <= 100; CREATE OR REPLACE VIEW seen AS SELECT * FROM ${name}`,
+      );
+      let swap: Promise<unknown> | undefined;
+      // As gh-ost ends: the table is locked, what is missing is copied, the two change names.
+      const swaps = async (): Promise<void> => {
+        await expect.poll(waiting).toBe(1);
+        await database.query(
+          `${deep}; INSERT INTO ${name}_new SELECT i, i FROM ${series(900)} WHERE i > 100`,
+        );
+        const renamed = database.query(`RENAME TABLE ${name} TO ${name}_old, ${name}_new TO ${name}`);
+        await expect.poll(waiting).toBe(2);
+        await holder.query('UNLOCK TABLES');
+        await renamed;
+      };
+      const guard: Guard = async (request) => {
+        const found = await lateCommitGuard(request);
+        await holder.query(`LOCK TABLES ${name} WRITE`);
+        swap = swaps();
+        return found;
+      };
+      await using own = openMysqlSource(database.config, { guard });
+      const { rows, count } = await readAll(own, { ...stream, cursor: 'seq', lookback: 0 });
+      await swap;
+      expect([rows.length, count], name).toEqual([900, 900]);
+    }
+    holder.release();
+  });
+
+  test('a snapshot stays what its first rows were of: also of none, of a view, and of a query', async () => {
+    await database.query(
+      `${deep}; CREATE TABLE firm (id int PRIMARY KEY, v int); INSERT INTO firm SELECT i, i FROM ${series(50)};
+       CREATE TABLE bare (id int PRIMARY KEY, v int); CREATE VIEW firm_view AS SELECT * FROM firm`,
+    );
+    const streams: readonly Stream[] = [
+      { name: 'firm', table: 'firm' },
+      { name: 'bare', table: 'bare' },
+      { name: 'view', table: 'firm_view' },
+      { name: 'query', query: 'SELECT id, MAX(v) AS v FROM firm GROUP BY id' },
+      { name: 'none', table: 'firm', where: 'id = 0' },
+    ];
+    for (const [at, stream] of streams.entries()) {
+      const resolved = await patient.resolve({ ...stream, primary_key: ['id'], mode: 'merge' }, calm);
+      await using reading = await patient.read(resolved, null, calm);
+      const { rows } = await drain(reading, resolved);
+      await database.query(
+        `INSERT INTO firm VALUES (${1000 + at}, 1); INSERT INTO bare VALUES (${at}, 1); UPDATE firm SET id = 0 WHERE id = 1`,
+      );
+      expect(await reading.count(), stream.name).toBe(rows.length);
+      let keys = 0;
+      for await (const batch of reading.keys()) keys += batch.rows;
+      expect(keys, stream.name).toBe(rows.length);
+      await database.query('UPDATE firm SET id = 1 WHERE id = 0; DELETE FROM bare');
+    }
   });
 
   test('MyISAM has no snapshots: read all the same, and counted against nothing', async () => {

@@ -52,8 +52,11 @@ export function nextRows(pace: Pace, { rows, bytes, ms }: Taken): number {
 }
 
 /**
- * The snapshots of one reading, one after another in one session. Each is a transaction that cannot write, begun by
- * START TRANSACTION WITH CONSISTENT SNAPSHOT, so that it sees the moment of its beginning and not of its first row.
+ * The snapshots of one reading, one after another in one session. Each is a transaction that cannot write. It first
+ * holds what it reads, and only then begins to see: the server gives a transaction its moment when a statement looks
+ * at the first row, whatever that is of. WITH CONSISTENT SNAPSHOT would give it before it holds anything: a statement
+ * that then waits for a table gets the one that has its name afterwards, and whoever put that there (RENAME TABLE at
+ * the end of gh-ost, or by hand) filled it behind that moment: its rows would be invisible, and the count as well.
  */
 export class Snapshots {
   readonly #session: Session;
@@ -82,11 +85,11 @@ export class Snapshots {
   async renew(): Promise<void> {
     await this.end();
     const options = { signal: this.#signal };
-    await this.#session.command('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY', options);
+    await this.#session.command('START TRANSACTION READ ONLY', options);
     this.#since = performance.now();
     this.taken += 1;
     this.all += 1;
-    await this.#holdShape();
+    await this.#hold();
   }
 
   /** How long the one that has been open longest is or was open. */
@@ -107,11 +110,12 @@ export class Snapshots {
   }
 
   /**
-   * What the server says the columns are: the same in every snapshot of a reading, and in all of this one. A snapshot
-   * locks no table before a statement has opened it, and preparing one opens it for that moment only: an ALTER would
-   * come in between. So a statement of no rows is run first, and its lock stays.
+   * Locks the tables, those under a view and a query too, against another shape and another name, and asks what the
+   * columns are: the same in every snapshot of a reading. A statement locks what it has opened, and preparing one only
+   * for that moment: so one of no rows is run first, and its locks stay. Should it look at a row nevertheless, it holds
+   * them by then.
    */
-  async #holdShape(): Promise<void> {
+  async #hold(): Promise<void> {
     const { columns, shape } = this.#plan;
     const list = columns.map(({ own }) => own).join(', ');
     const nothing = `SELECT ${list}${fromWhere(shape)} LIMIT 0`;
