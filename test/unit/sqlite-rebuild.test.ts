@@ -127,6 +127,46 @@ describe('a table that is built aside', () => {
     expect(read(file, 'SELECT id, v, n FROM shop__orders')).toEqual([[1n, 'a', 5n]]);
   });
 
+  it('is begun anew when the stream is defined otherwise, and goes on only as what it was begun as', async () => {
+    const file = freshFile();
+    const aside = (epoch: number, more: object = {}) =>
+      requestOf(streamOf(), { epoch, rebuild: true, definition: 'other', ...more });
+    await land(file, requestOf(streamOf()), rows(1, 90));
+    await withWriter(file, aside(2, { definition: 'two' }), (writer) =>
+      writer.commit(batchOf([...rows(5), [null, 'bad']], 'b1')),
+    );
+    await withWriter(file, aside(3), async (writer) => {
+      expect(writer.cursor).toBeNull();
+      expect(await writer.liveRows()).toBe(0);
+      await writer.commit(batchOf(rows(2, 10), 'b2'));
+    });
+    await withWriter(file, aside(4, { rebuild: false }), async (writer) => {
+      expect(writer.cursor).toBe('b2');
+      await writer.finish({ expectedRows: 2, minimumShare: null });
+    });
+    expect(ids(file)).toEqual([10, 11]);
+    expect(read(file, 'SELECT definition, build_definition FROM _millrace_cursors')).toEqual([
+      ['other', null],
+    ]);
+  });
+
+  it('that grows is begun anew as well when the stream is defined otherwise', async () => {
+    const file = freshFile();
+    const growing = { ...streamOf(), columnsGrow: true };
+    const wider = [...streamOf().columns, column('n', 'integer')];
+    await withWriter(file, requestOf(growing, { rebuild: true }), (writer) =>
+      writer.commit({ ...batchOf([[1, 'a', 5]], 'b1'), columns: wider }),
+    );
+    await withWriter(
+      file,
+      requestOf(growing, { epoch: 2, rebuild: true, definition: 'two' }),
+      async (writer) => {
+        expect(writer.cursor).toBeNull();
+        expect(writer.columns).toHaveLength(2);
+      },
+    );
+  });
+
   it('takes its position along when it becomes the table', async () => {
     const file = freshFile();
     await land(file, requestOf(streamOf()), rows(3));

@@ -12,6 +12,7 @@ const steps: readonly ((db: Database) => void)[] = [
     defineFunction(db, 'mr_content_identity', (text) => contentIdentity(String(text)));
     db.exec(countedRejects);
   },
+  (db) => db.exec(definedBuilds),
 ];
 
 /** Makes the tables that are ours, or brings them up to date; any number of processes may do so at once. Throws `data_dir_unusable` for a newer file. */
@@ -92,3 +93,6 @@ const countedRejects = `
   CREATE INDEX _millrace_rejects_by_stream ON _millrace_rejects (connector, of_build, stream);
   CREATE INDEX _millrace_rejects_by_run ON _millrace_rejects (connector, run_id, stream);
 `;
+
+/** A table built aside goes on only under the definition that it was begun under; one of before is begun anew. */
+const definedBuilds = 'ALTER TABLE _millrace_cursors ADD COLUMN build_definition TEXT';

@@ -16,6 +16,7 @@ interface StateRow {
   readonly row_count: number;
   readonly build_run: string | null;
   readonly build_layout: string | null;
+  readonly build_definition: string | null;
   readonly build_cursor: string | null;
   readonly build_rows: number;
   readonly build_rejects: number;
@@ -48,7 +49,7 @@ export function openStream(db: Database, request: WriterRequest): Opened {
   const { connector, stream, runId, epoch } = request;
   const state = db
     .prepare(
-      'SELECT epoch, cursor, mode, primary_key, definition, landed, row_count, build_run, build_layout, build_cursor, build_rows, build_rejects, rejects_unkept FROM _millrace_cursors WHERE connector = ? AND stream = ?',
+      'SELECT epoch, cursor, mode, primary_key, definition, landed, row_count, build_run, build_layout, build_definition, build_cursor, build_rows, build_rejects, rejects_unkept FROM _millrace_cursors WHERE connector = ? AND stream = ?',
     )
     .get(connector, stream.name) as StateRow | undefined;
   if (state !== undefined && state.epoch > epoch) throw lost(connector, stream.name);
@@ -113,7 +114,10 @@ export function openStream(db: Database, request: WriterRequest): Opened {
   return { ...common, ...prepared, cursor: state.cursor, rows: state.row_count, rejectsOfBuild: 0 };
 }
 
-/** The table that is built aside: the one of this run's earlier attempt when it can go on, else a new one. */
+/**
+ * The table that is built aside: the one of this run's earlier attempt when it can go on, else a new one. The rows of an
+ * attempt under another definition are not what is asked for now, and its position means nothing.
+ */
 function openBuild(
   db: Database,
   request: WriterRequest,
@@ -124,8 +128,8 @@ function openBuild(
   assertFits(connector, stream, layout);
   const text = JSON.stringify(layout);
   const build = buildName(layout.table);
-  const begun =
-    stream.mode === 'merge' && state?.build_run === runId && hasTable(db, build) ? state.build_layout : null;
+  const same = state?.build_run === runId && state.build_definition === request.definition;
+  const begun = stream.mode === 'merge' && same && hasTable(db, build) ? state.build_layout : null;
   if (begun === text) return { layout, resumed: true };
   if (begun !== null && stream.columnsGrow === true) {
     // It has grown since it was begun, and goes on as it is.
@@ -135,8 +139,8 @@ function openBuild(
   dropBuild(db, request);
   db.exec(createTable(layout, build));
   db.prepare(
-    'UPDATE _millrace_cursors SET build_run = ?, build_layout = ? WHERE connector = ? AND stream = ?',
-  ).run(runId, text, connector, stream.name);
+    'UPDATE _millrace_cursors SET build_run = ?, build_layout = ?, build_definition = ? WHERE connector = ? AND stream = ?',
+  ).run(runId, text, request.definition, connector, stream.name);
   return { layout, resumed: false };
 }
 
@@ -153,7 +157,7 @@ function dropBuild(db: Database, { connector, stream }: WriterRequest): void {
     stream.name,
   );
   db.prepare(
-    'UPDATE _millrace_cursors SET build_run = NULL, build_layout = NULL, build_cursor = NULL, build_rows = 0, build_rejects = 0, build_unkept = 0 WHERE connector = ? AND stream = ?',
+    'UPDATE _millrace_cursors SET build_run = NULL, build_layout = NULL, build_definition = NULL, build_cursor = NULL, build_rows = 0, build_rejects = 0, build_unkept = 0 WHERE connector = ? AND stream = ?',
   ).run(connector, stream.name);
 }
 

@@ -211,7 +211,7 @@ function prepare(db: Database, building: boolean) {
     synced: db.prepare(`UPDATE _millrace_cursors SET last_synced_at = ? ${own}`),
     swapped: db.prepare(
       `UPDATE _millrace_cursors SET cursor = build_cursor, row_count = build_rows, landed = 1, primary_key = ?, definition = ?, mode = ?, last_synced_at = ?,
-       build_run = NULL, build_layout = NULL, build_cursor = NULL, build_rows = 0, build_rejects = 0,
+       build_run = NULL, build_layout = NULL, build_definition = NULL, build_cursor = NULL, build_rows = 0, build_rejects = 0,
        rejects_unkept = build_unkept, build_unkept = 0 ${own}`,
     ),
     load: db.prepare(
