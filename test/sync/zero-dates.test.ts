@@ -48,7 +48,7 @@ describe.each(mysqlKinds)('%s', (kind) => {
   afterAll(() => database.drop());
 
   const register = async (policy: string, stream: Partial<Stream>): Promise<string> => {
-    const connector = `${kind}_${policy}_${stream.mode}`;
+    const connector = `${kind}_${policy}_${stream.mode}_${stream.name ?? 'visits'}`;
     await millrace.must('register_connector', {
       name: connector,
       type: 'mysql',
@@ -129,4 +129,32 @@ describe.each(mysqlKinds)('%s', (kind) => {
       }
     },
   );
+
+  test('"reject", such a date in the key: the row stays kept aside while the source has it, and goes with it', async () => {
+    await database.query(`
+      SET sql_mode = 'ALLOW_INVALID_DATES';
+      CREATE TABLE stays (id int, day date, at datetime, seq int NOT NULL, PRIMARY KEY (id, day, at), KEY (seq));
+      INSERT INTO stays VALUES (1, '2024-01-31', '2024-01-31 01:02:03', 1), (2, '0000-00-00', '2024-02-01', 2), (3, '2024-02-01', '2024-02-31 10:00:00', 3)`);
+    const connector = await register('reject', {
+      mode: 'merge',
+      name: 'stays',
+      table: 'stays',
+      cursor: 'seq',
+    });
+    const kept = (): readonly unknown[] =>
+      landed(
+        `SELECT row FROM _millrace_rejects WHERE connector = '${connector}' AND stream = 'stays' ORDER BY id`,
+      ).map(({ row }) => (JSON.parse(String(row)) as { id: unknown }).id);
+    const run = await syncToEnd(millrace, { connector });
+    expect(run.streams[0]).toMatchObject({
+      status: 'succeeded',
+      rows_written: 1,
+      rejects: 2,
+      rows_deleted: 0,
+    });
+    expect(kept()).toEqual([2, 3]);
+    await database.query('DELETE FROM stays WHERE id = 3');
+    await syncToEnd(millrace, { connector });
+    expect(kept()).toEqual([2]);
+  });
 });

@@ -132,15 +132,15 @@ class MysqlReading implements Reading {
     this.#warnings = [...warnings, ...bound.warnings];
     this.#snapshots = new Snapshots(parts, parts.signal);
     this.#oddDates = new OddDates(parts.settings.zeroDates);
-    this.#reader = this.#readerOf(parts.plan);
+    this.#reader = this.#readerOf(parts.plan, this.#oddDates);
   }
 
-  #readerOf(plan: ReadPlan): RowReader<PlannedColumn> {
+  #readerOf(plan: ReadPlan, oddDates: OddDates): RowReader<PlannedColumn> {
     return chunkReader({
       ...this.#parts,
       plan,
       snapshots: this.#snapshots,
-      oddDates: this.#oddDates,
+      oddDates,
       onWhole: (order) => {
         this.#whole = order;
       },
@@ -244,8 +244,10 @@ class MysqlReading implements Reading {
     return this.#reader.count([]);
   }
 
+  /** Whatever becomes of rows with odd dates: the source has them, so what landed or was kept aside of them stays. */
   async *keys(): AsyncGenerator<Batch, void, void> {
-    const reader = this.#readerOf({ ...this.#parts.plan, columns: this.#parts.plan.key });
+    const { plan } = this.#parts;
+    const reader = this.#readerOf({ ...plan, columns: plan.key }, new OddDates('text'));
     for await (const batch of this.#stream(reader.rows(everything))) yield { ...landing(batch), cursor: '' };
   }
 
