@@ -328,6 +328,43 @@ describe.each(mysqlKinds)('reading in parts from %s', (kind) => {
     }
   });
 
+  test('another name of the index that gives the order, between two snapshots: the next attempt goes on', async () => {
+    const stream = await table('renamed', 1000);
+    const first = await readAll(source, stream);
+    await database.query("UPDATE renamed SET v = 'new'");
+    const resolved = await source.resolve(stream, calm);
+    await using reading = await source.read(resolved, first.cursor, calm);
+    let cursor = first.cursor;
+    let rows = 0;
+    let change: Promise<unknown> | undefined;
+    const error = await failure(
+      (async () => {
+        for await (const batch of reading.batches) {
+          rows += batch.rows;
+          cursor = batch.cursor;
+          if (change !== undefined) continue;
+          change = database.query('ALTER TABLE renamed RENAME INDEX at TO by_at');
+          await expect.poll(waiting).toBe(1);
+        }
+      })(),
+    );
+    await change;
+    expect(error).toMatchObject({ code: 'schema_changed', retryable: true });
+    expect(rows).toBeLessThan(1000);
+    const rest = await readAll(source, stream, cursor);
+    expect(rest.resumed).toBe(true);
+    expect(rows + rest.rows.length).toBeGreaterThanOrEqual(1000);
+  });
+
+  test('an index that a query names and the table has not: a mistake of the query, and no change', async () => {
+    await table('hinted', 1);
+    const query = 'SELECT * FROM hinted FORCE INDEX (nowhere)';
+    expect(await failure(source.resolve({ name: 'hinted', query }, calm))).toMatchObject({
+      code: 'not_found_at_source',
+      retryable: false,
+    });
+  });
+
   test('from its first moment a snapshot keeps the columns as they are', async () => {
     const stream = await table('held', 300);
     const other = await database.pool.getConnection();

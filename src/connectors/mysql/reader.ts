@@ -24,7 +24,9 @@
  * time, until one snapshot sees all of it: only that makes count() a proof.
  */
 
+import { MillraceError } from '../../core/errors.ts';
 import type { Value } from '../../core/types.ts';
+import { schemaChanged } from '../sql/plan.ts';
 import type { ReadRows, RowReader, Selection } from '../sql/reader.ts';
 import type { CatalogueIndex } from './catalogue.ts';
 import { asGreatest, asOrdered } from './compare.ts';
@@ -215,7 +217,8 @@ async function* read(
   });
   const stream = session.rows(select, signal);
   const rowPlan = { columns: plan.columns, hidden: hidden.map(({ travel }) => travel), oddDates };
-  for await (const batch of stream.batches(rowPlan)) {
+  const batches = index === null ? stream.batches(rowPlan) : byIndex(stream.batches(rowPlan));
+  for await (const batch of batches) {
     const { rows, bytes, rejects } = batch;
     yield {
       values: batch.values,
@@ -225,6 +228,20 @@ async function* read(
       flags: before.length === 0 ? [] : flagsOf(batch, { values, width: hidden.length, flags: flags.length }),
       last: placeOf(batch, { order, places, from: plan.columns.length + before.length }),
     };
+  }
+}
+
+/**
+ * Of all that the statement names only the index can be gone: the snapshot holds the table and its columns. The next
+ * attempt looks for another. An index that the stream's own SQL names was asked for before, and is a mistake there.
+ */
+async function* byIndex<T>(batches: AsyncIterable<T>): AsyncGenerator<T, void, void> {
+  try {
+    yield* batches;
+  } catch (error) {
+    if (error instanceof MillraceError && error.code === 'not_found_at_source')
+      throw schemaChanged('the index that gives the order of the rows is gone', error);
+    throw error;
   }
 }
 
