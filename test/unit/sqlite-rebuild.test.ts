@@ -54,6 +54,7 @@ describe('a table that is built aside', () => {
     await withWriter(file, requestOf(replace, { epoch: 2 }), async (writer) => {
       await writer.commit(batchOf([...rows(4, 10), [null, 'bad']], 'c'));
       const error = await failure(writer.finish({ expectedRows: 6, minimumShare: null }));
+      expect(error).toMatchObject({ code: 'schema_changed', retryable: true });
       expect(error.message).toMatch(/6/);
       expect(error.message).toMatch(/5/);
       expect(ids(file)).toEqual([0, 1, 2]);
@@ -63,6 +64,22 @@ describe('a table that is built aside', () => {
       await writer.finish({ expectedRows: 5, minimumShare: null });
     });
     expect(ids(file)).toEqual([10, 11, 12, 13]);
+  });
+
+  it('is begun anew by the next attempt when the counts differ: what it holds is not what the source has', async () => {
+    const file = freshFile();
+    const aside = (epoch: number) => requestOf(streamOf(), { epoch, rebuild: true });
+    await withWriter(file, aside(1), async (writer) => {
+      await writer.commit(batchOf(rows(4), 'all of it'));
+      await failure(writer.finish({ expectedRows: 3, minimumShare: null }));
+    });
+    await withWriter(file, aside(2), async (writer) => {
+      expect(writer.cursor).toBeNull();
+      await writer.commit(batchOf(rows(3), 'all of it'));
+      await writer.finish({ expectedRows: 3, minimumShare: null });
+    });
+    expect(ids(file)).toEqual([0, 1, 2]);
+    expect(builds(file)).toEqual([]);
   });
 
   it('is refused when it shrank too much, and accepted when that is asked for; small tables may shrink', async () => {

@@ -139,6 +139,11 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
     readonly expectedRows: number | null;
     readonly minimumShare: number | null;
   }): void => {
+    const { expectedRows } = check;
+    if (building && expectedRows !== null && expectedRows !== rows + rejectsOfBuild) {
+      fenced(() => statements.disown.run(connector, stream.name));
+      throw miscounted(stream.name, expectedRows, rows + rejectsOfBuild);
+    }
     fenced(() => {
       overlap?.finish();
       statements.trimLoads.run(connector, stream.name, connector, stream.name, loadsKept);
@@ -146,8 +151,6 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
         statements.synced.run(now().toISOString(), connector, stream.name);
         return;
       }
-      if (check.expectedRows !== null && check.expectedRows !== rows + rejectsOfBuild)
-        throw miscounted(stream.name, check.expectedRows, rows + rejectsOfBuild);
       const before = opened.visibleRows;
       if (check.minimumShare !== null && before >= guardedRows && rows < before * check.minimumShare)
         throw shrunk(owner, { before, now: rows });
@@ -208,6 +211,8 @@ function prepare(db: Database, building: boolean) {
           `UPDATE _millrace_cursors SET cursor = ?, row_count = row_count + ?, build_rejects = build_rejects + 0 * ? ${own}`,
         ),
     layout: db.prepare(`UPDATE _millrace_cursors SET build_layout = ? ${own}`),
+    /** Without a definition no attempt goes on with it. */
+    disown: db.prepare(`UPDATE _millrace_cursors SET build_definition = NULL ${own}`),
     synced: db.prepare(`UPDATE _millrace_cursors SET last_synced_at = ? ${own}`),
     swapped: db.prepare(
       `UPDATE _millrace_cursors SET cursor = build_cursor, row_count = build_rows, landed = 1, primary_key = ?, definition = ?, mode = ?, last_synced_at = ?,
@@ -225,12 +230,13 @@ function prepare(db: Database, building: boolean) {
   };
 }
 
+/** Not a fault of the file: somebody changes what is read without the snapshot noticing, and may have done so once. */
 function miscounted(stream: string, expected: number, found: number): MillraceError {
   return new MillraceError(
-    'destination_failed',
+    'schema_changed',
     `"${stream}" was read whole, but the source counts ${expected} rows and ${found} arrived; the table stays as it was.`,
     {
-      hint: 'Run sync_connector again. If it happens again, look whether the source is a view whose result changes from one look to the next.',
+      hint: 'Millrace reads it anew by itself. If it happens again, look whether the source is a view or query whose result changes from one look to the next, or stands on tables without transactions (MyISAM).',
     },
   );
 }
