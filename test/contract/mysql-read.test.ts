@@ -328,6 +328,36 @@ describe.each(mysqlKinds)('reading in parts from %s', (kind) => {
     }
   });
 
+  test('a table that is dropped, or made again, before a reading looks at it once more: said as a change', async () => {
+    for (const [at, what] of [
+      'DROP TABLE gone0',
+      'ALTER TABLE gone1 RENAME COLUMN at TO seen',
+      'DROP TABLE gone2; CREATE TABLE gone2 (id int PRIMARY KEY, v varchar(20))',
+    ].entries()) {
+      const name = `gone${at}`;
+      const stream = await table(name, 300);
+      let asked = 0;
+      const guard: Guard = async (request) => {
+        if (++asked === 2) await database.query(what);
+        return await lateCommitGuard(request);
+      };
+      const login = await database.user();
+      await using own = openMysqlSource({ ...database.config, ...login }, { guard, pace: hurried });
+      const resolved = await own.resolve(stream, calm);
+      await using reading = await own.read(resolved, null, calm);
+      const error = await failure(
+        (async () => {
+          let first = true;
+          for await (const _ of reading.batches) {
+            if (first) await database.query(`UPDATE ${name} SET v = 'new' WHERE id = 1`);
+            first = false;
+          }
+        })(),
+      );
+      expect([asked, error.code], what).toEqual([2, 'schema_changed']);
+    }
+  });
+
   test('another name of the index that gives the order, between two snapshots: the next attempt goes on', async () => {
     const stream = await table('renamed', 1000);
     const first = await readAll(source, stream);

@@ -64,10 +64,8 @@ async function beginReading(context: Beginning, from: Cursor | null): Promise<Re
   const { position, warnings } = usablePosition(stream, plan, from);
   const engine = await engineOf({ session, signal }, shape);
   const atomic = engine.transactions !== 'none';
-  const ask = askGuard(context, plan);
-  const found = await ask(position).catch(async (error) => {
-    throw await changedMeanwhile(shape.columns, look, error);
-  });
+  const ask = askGuard(context, plan, look);
+  const found = await ask(position);
   const reading = new MysqlReading(
     { ...context, plan, position, ask, indexes: await indexesOf(context, shape), atomic },
     found,
@@ -79,13 +77,20 @@ async function beginReading(context: Beginning, from: Cursor | null): Promise<Re
 
 type AskGuard = (position: Position | null) => Promise<GuardResult>;
 
-function askGuard({ session, guard, stream, signal }: Beginning, plan: ReadPlan): AskGuard {
+/** Nothing holds the table while the guard is asked. */
+function askGuard(
+  { session, guard, stream, signal }: Beginning,
+  { shape, cursor }: ReadPlan,
+  look: () => Promise<Shape>,
+): AskGuard {
   return (position) =>
     findBound({
       stream,
-      cursor: plan.cursor,
+      cursor,
       position,
-      guard: (question) => guard({ session, shape: plan.shape, signal, ...question }),
+      guard: (question) => guard({ session, shape, signal, ...question }),
+    }).catch(async (error) => {
+      throw await changedMeanwhile(shape.columns, look, error);
     });
 }
 
