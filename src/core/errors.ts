@@ -66,7 +66,7 @@ export const ERROR_CODES = {
   schema_changed: {
     recovery: 'retry',
     who: 'assistant',
-    meaning: 'the stream changed its shape during the read',
+    meaning: 'the stream changed during the read: its shape, or which rows there are',
   },
   shrink_refused: {
     recovery: 'abort',
