@@ -340,6 +340,41 @@ describe('a refresh token', () => {
     expect(new URLSearchParams(tokens.seen[0]?.body).get('client_id')).toBe('web');
   });
 
+  test('that comes beside members of no value is kept, and one of no value means the old one', async () => {
+    const answers: readonly object[] = [
+      { refresh_token: 'second', scope: null, token_type: null, expires_in: null },
+      { refresh_token: null },
+      { refresh_token: '', scope: ['read', 'write'] },
+      {},
+    ];
+    await using tokens = await serve(
+      (_request, response, count) =>
+        void response.end(JSON.stringify({ access_token: `access-${count}`, ...answers[count - 1] })),
+    );
+    // Each token is refused once it has been used: the next request needs another one.
+    const used = new Set<string>();
+    await using api = await serve((request, response) => {
+      const token = String(request.headers['authorization']);
+      response.statusCode = used.has(token) ? 401 : 200;
+      used.add(token);
+      response.end('[]');
+    });
+    const auth = {
+      type: 'oauth2_refresh_token',
+      token_url: tokens.origin,
+      client_id: 'web',
+      refresh_token: 'first',
+    } as const;
+    await using client = clientOf(api.origin, { auth });
+    for (const _ of answers) expect(await textOf(client, get(api.origin))).toBe('[]');
+    expect(tokens.seen.map(({ body }) => new URLSearchParams(body).get('refresh_token'))).toEqual([
+      'first',
+      'second',
+      'second',
+      'second',
+    ]);
+  });
+
   test('that was got and could not be stored is not lost', async () => {
     await using oauth = await startOauth({ accessSeconds: 60, rotate: true });
     const host = createLoneHost();

@@ -223,7 +223,9 @@ function parametersOf(config: ClientCredentials | RefreshToken): Record<string, 
 
 /**
  * Makes an answer what the library insists on where servers commonly fall short: JSON that is called a page, no
- * `token_type` (bearer is meant); and an ID token is for who signs people in. Everything else is left to it.
+ * `token_type` (bearer is meant), null or an empty text where a member would be left out. An ID token is for who signs
+ * people in, and a scope is nothing that we use, so neither is judged: an answer that is thrown away may hold the only
+ * copy of a rotated token. Everything else is left to it.
  */
 async function tidied(response: Response): Promise<Response> {
   const text = await response.text();
@@ -232,8 +234,10 @@ async function tidied(response: Response): Promise<Response> {
   const headers = { 'content-type': 'application/json' };
   if (typeof body['access_token'] !== 'string')
     return new Response(text, { status: response.status, headers });
-  const { id_token: _unused, ...rest } = body;
-  return new Response(JSON.stringify({ token_type: 'bearer', ...rest }), { status: 200, headers });
+  const { id_token: _unused, scope: _granted, ...rest } = body;
+  const given = Object.entries(rest).filter(([, value]) => value !== null && value !== '');
+  const told = { token_type: 'bearer', ...Object.fromEntries(given) };
+  return new Response(JSON.stringify(told), { status: 200, headers });
 }
 
 function parseObject(text: string): Record<string, unknown> | null {
