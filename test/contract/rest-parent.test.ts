@@ -192,3 +192,45 @@ describe('cut off at any request', () => {
     expect(kept).toEqual(expected());
   });
 });
+
+describe('the list of one parent, by cursor', () => {
+  const orders1 = {
+    name: 'orders',
+    path: '/orders',
+    primary_key: ['id'],
+    rest: { pagination: { type: 'none' } },
+  };
+  const byCursor = lines({}, { pagination: { type: 'cursor', cursor_param: 'at', next: 'next' } });
+
+  test('whose cursor expires in the middle does not end there; the next run begins that list anew', async () => {
+    const asked: string[] = [];
+    let generation = 'a';
+    await using cursors = await serve((request, response) => {
+      const url = new URL(request.url ?? '/', 'http://localhost');
+      if (url.pathname === '/orders') return answer(response, 200, { data: [{ id: 4 }] });
+      const at = url.searchParams.get('at') ?? `${generation}0`;
+      asked.push(at);
+      if (!at.startsWith(generation)) return answer(response, 410, { error: 'cursor expired' });
+      const from = Number(at.slice(1));
+      const data = [from + 1, from + 2].map((line) => ({ line, text: `4/${line}` }));
+      answer(response, 200, { data, next: from < 6 ? `${generation}${from + 2}` : null });
+      if (at === 'a2') generation = 'b';
+      return undefined;
+    });
+    const sync = (): ReturnType<Warehouse['sync']> =>
+      warehouse.sync({ url: cursors.url, stream: byCursor, streams: [orders1] });
+    expect((await sync()).error).toMatchObject({
+      code: 'not_found_at_source',
+      message: expect.stringContaining('cursor expired'),
+    });
+    asked.length = 0;
+    const second = await sync();
+    expect(second.error).toBeUndefined();
+    expect(second.warnings?.join()).toContain('read from its beginning');
+    // The first is what a look asks for.
+    expect(asked.slice(1)).toEqual(['a4', 'b0', 'b2', 'b4', 'b6']);
+    expect(warehouse.query('SELECT line FROM api__lines ORDER BY line')).toEqual(
+      Array.from({ length: 8 }, (_, at) => ({ line: at + 1 })),
+    );
+  });
+});

@@ -222,6 +222,12 @@ describe('rules', () => {
     expect(
       (await land({ records: 'data', responses: rules }, { name: 'others' })).result.error,
     ).toMatchObject({ code: 'invalid_config', message: expect.stringContaining('bad request') });
+    const gone = [{ status: 404, when: 'code == `7`', do: 'skip' }];
+    answers('{"code":8,"text":"no such path"}', {}, 404);
+    expect((await land({ records: 'data', responses: gone }, { name: 'gone' })).result.error).toMatchObject({
+      code: 'not_found_at_source',
+      message: expect.stringContaining('no such path'),
+    });
   });
 
   test('retry: a body that says "not now" is asked for again', async () => {

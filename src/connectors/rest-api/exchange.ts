@@ -39,7 +39,7 @@ export interface ExchangeOptions {
   readonly client: HttpClient;
   readonly plan: StreamPlan;
   readonly rules: Rules;
-  /** A status of 404 is no error here. */
+  /** A status of 404 or 410 is no error here. */
   readonly mayBeMissing: boolean;
   /** Bodies up to this size are taken in whole before anything is done with them: a break in them is asked for again. */
   readonly holdBytes?: number;
@@ -58,7 +58,7 @@ export async function openPage(
   const opened = Promise.withResolvers<OpenPage>();
   const closed = Promise.withResolvers<void>();
   const onStatus: HttpRequest['onStatus'] = (status) =>
-    rules.onStatus(status) ?? (mayBeMissing && (status === 404 || status === 410) ? 'return' : undefined);
+    rules.onStatus(status) ?? (mayBeMissing && isGone(status) ? 'return' : undefined);
   const asked = client.ask(
     { ...request, onStatus },
     async (response) => {
@@ -100,7 +100,7 @@ interface Begun {
 
 /** Judges status and format. Throws what the answer means; `SendAgain` where a rule asks for it. */
 function begun(
-  { client, plan, rules }: ExchangeOptions,
+  { client, plan, rules, mayBeMissing }: ExchangeOptions,
   { request, response, held, close }: Begun,
 ): OpenPage {
   const { status, url, headers } = response;
@@ -124,7 +124,7 @@ function begun(
     if (rule.do === 'fail') throw failure();
     return { ...page, content: null, rule, missing: false };
   }
-  if (status === 404 || status === 410) return { ...page, content: null, rule: null, missing: true };
+  if (mayBeMissing && isGone(status)) return { ...page, content: null, rule: null, missing: true };
   if (status >= 400) {
     const place = `${request.method} ${client.clean(plain(url.href, 300))}`;
     const said = plain(client.clean(head.toString('utf8')), 300);
@@ -135,6 +135,10 @@ function begun(
   const header = charsetOf(contentType) ?? (format === 'xml' ? xmlEncoding(head) : null);
   const body = asUtf8(chain(held), { declared: plan.charset, header });
   return { ...page, content: { format, why, body }, rule: null, missing: false };
+}
+
+function isGone(status: number): boolean {
+  return status === 404 || status === 410;
 }
 
 /** So many of the first bytes: a large page is not copied for a look at how it begins. */

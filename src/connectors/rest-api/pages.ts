@@ -52,7 +52,8 @@ export function open(
     client,
     plan,
     rules: createRules(plan.responses),
-    mayBeMissing: pager.missing(position) !== null || asked.parent !== null,
+    // Only where a list begins does it say that there is none: further on, a cursor may have expired.
+    mayBeMissing: pager.missing(position) !== null || (asked.parent !== null && position.at === 'first'),
     ...(holdBytes === undefined ? {} : { holdBytes }),
   };
   return openPage(options, requestAt(context, pager, position), signal);
