@@ -260,6 +260,32 @@ describe('rules', () => {
   });
 });
 
+describe('a page that is passed over still says where the next one is', () => {
+  const ways = {
+    cursor: { pagination: { type: 'cursor', cursor_param: 'at', next: 'next' }, next: String },
+    next_url: { pagination: { type: 'next_url', next: 'next' }, next: (at: number) => `/rows?at=${at}` },
+  } as const;
+
+  test.each([
+    ['cursor', 'its body', 200, { when: 'warning', do: 'skip' }],
+    ['next_url', 'its body', 200, { when: 'warning', do: 'skip' }],
+    ['cursor', 'its status', 203, { status: 203, do: 'skip' }],
+    ['next_url', 'both', 409, { status: 409, when: 'warning', do: 'skip' }],
+  ] as const)('by %s, where %s tells', async (way, _, status, rule) => {
+    const { pagination, next } = ways[way];
+    handler = (request, response) => {
+      const at = Number(new URL(request.url ?? '', api.url).searchParams.get('at') ?? 1);
+      const page = { data: [{ id: at }], next: at < 3 ? next(at + 1) : null };
+      response
+        .writeHead(at === 2 ? status : 200, { 'content-type': 'application/json' })
+        .end(JSON.stringify(at === 2 ? { ...page, warning: 'not counted yet' } : page));
+    };
+    const { result, rows } = await land({ records: 'data', pagination, responses: [rule] });
+    expect(result.error).toBeUndefined();
+    expect(rows).toEqual([{ id: 1 }, { id: 3 }]);
+  });
+});
+
 describe('bytes', () => {
   const body = JSON.stringify(Array.from({ length: 3_000 }, (_, id) => ({ id, text: 'ä'.repeat(id % 50) })));
 

@@ -24,6 +24,8 @@ export interface OpenPage {
     readonly body: AsyncIterable<Buffer>;
   } | null;
   readonly rule: ResponseRule | null;
+  /** The body that a rule passes over, as a value: it may say where the next page is. */
+  readonly passedOver?: unknown;
   /** The API has nothing at this position, and that is no error there. */
   readonly missing: boolean;
   /** The whole body is here already. */
@@ -122,7 +124,8 @@ function begun(
     const failure = (): Error => ruledFailure(rule, status, { page: looked, clean: client.clean });
     if (rule.do === 'retry') throw new SendAgain(failure() as ConstructorParameters<typeof SendAgain>[0]);
     if (rule.do === 'fail') throw failure();
-    return { ...page, content: null, rule, missing: false };
+    const passedOver = rule.do === 'skip' ? (looked ?? wholeValue(held)) : undefined;
+    return { ...page, content: null, rule, passedOver, missing: false };
   }
   if (mayBeMissing && isGone(status)) return { ...page, content: null, rule: null, missing: true };
   if (status >= 400) {

@@ -176,7 +176,7 @@ function emptyPage(page: OpenPage, skipped: boolean): RawPage {
     first: undefined,
     last: undefined,
     keys: [],
-    envelope: () => null,
+    envelope: () => page.passedOver ?? null,
     header: page.header,
     url: page.url,
     fingerprint: '',
