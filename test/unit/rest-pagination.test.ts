@@ -352,6 +352,48 @@ describe('the brakes', () => {
     expect(walk(page, () => ({ ids: list.slice(0, 10) })).error).toBe('pagination_loop');
   });
 
+  describe('after an interruption', () => {
+    /** So many rows on pages of ten; the last page also comes for every one behind it. */
+    const clamped =
+      (count: number, total: number | null = null): Server =>
+      ({ page: number }) => {
+        const from = (Math.min(Number(number), Math.ceil(count / 10)) - 1) * 10;
+        const ids = Array.from({ length: Math.min(10, count - from) }, (_, at) => from + at + 1);
+        return { ids, envelope: total === null ? {} : { total } };
+      };
+    const unsized: PaginationConfig = { type: 'page', page_param: 'page' };
+    const servers = [clamped(43), clamped(43, 43), clamped(50), clamped(50, 50)];
+
+    it.each([page, unsized].flatMap((config) => [1, 2, 3, 4, 5].map((at) => [config, at] as const)))(
+      'a reading of %o that broke off every %i pages ends where an unbroken one does',
+      (config, interrupt) => {
+        for (const server of servers) {
+          const unbroken = walk(config, server);
+          const broken = walk(config, server, { interrupt });
+          expect([unbroken.error, broken.error]).toEqual([null, null]);
+          expect([...new Set(broken.ids)]).toEqual(unbroken.ids.slice(0, [...new Set(unbroken.ids)].length));
+        }
+      },
+    );
+
+    it('also where the list has become shorter meanwhile', () => {
+      let requests = 0;
+      const shrinking: Server = (params, at) => {
+        requests += 1;
+        return requests <= 5 ? clamped(50, 50)(params, at) : clamped(30, 30)(params, at);
+      };
+      expect(walk(page, shrinking, { interrupt: 5 })).toMatchObject({ error: null, requests: 7 });
+    });
+
+    it('a page that comes for ever is still a loop, and so is a list that says it is longer', () => {
+      for (const interrupt of [1, 2, 3]) {
+        expect(walk(page, () => ({ ids: [1, 2] }), { interrupt }).error).toBe('pagination_loop');
+        expect(walk(page, clamped(50, 430), { interrupt }).error).toBe('pagination_loop');
+      }
+      expect(walk(page, clamped(50, 430), { interrupt: 5 }).error).toBe('pagination_loop');
+    });
+  });
+
   it('do not take pages whose records are all alike for one page', () => {
     const config: PaginationConfig = { ...page, size: 3 };
     const alike: Server = ({ page: number }) => ({ ids: Number(number) <= 4 ? [7, 7, 7] : [] });
@@ -369,6 +411,13 @@ describe('the brakes', () => {
     const counted: Server = (params, at) => ({ ...base(params, at), headers: { 'x-total-count': '15' } });
     expect(walk(offset, counted)).toMatchObject({ requests: 2, ids: list });
     expect(walk(page, counted)).toMatchObject({ requests: 2, ids: list });
+    // Pages that a filter made short in the middle: what has come counts, not what would have with full ones.
+    const kept = [10, 7, 10, 3, 3].map((many, at) => list.slice(0, many).map((id) => at * 100 + id));
+    const filtered: Server = ({ page: number }) => ({
+      ids: kept[Number(number) - 1] ?? [],
+      envelope: { total: 33 },
+    });
+    expect(walk(page, filtered)).toMatchObject({ requests: 5, ids: kept.flat() });
   });
 
   it.each([

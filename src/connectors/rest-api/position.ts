@@ -5,7 +5,7 @@ import type { Cursor, ResolvedStream } from '../../core/model.ts';
 const pagePosition = z.discriminatedUnion('at', [
   z.object({ at: z.literal('first') }),
   z.object({ at: z.literal('offset'), offset: z.number(), tail: z.array(z.string()) }),
-  z.object({ at: z.literal('page'), page: z.number() }),
+  z.object({ at: z.literal('page'), page: z.number(), read: z.number().default(0) }),
   z.object({ at: z.literal('cursor'), cursor: z.string() }),
   z.object({ at: z.literal('url'), url: z.string() }),
   z.object({ at: z.literal('after'), after: z.string() }),

@@ -31,7 +31,7 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
       const number = pageOf(position);
       if (page.skipped === true) {
         brakes.seen(page);
-        return { next: { at: 'page', page: number + 1 } };
+        return { next: { at: 'page', page: number + 1, read } };
       }
       if (brakes.seen(page)) {
         // Behind its last page an API may answer with the last one again; that earlier pages differed tells it from one
@@ -54,21 +54,19 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
       const total = totalOf(page);
       const short = page.records < Math.max(largest, config.size ?? 0);
       largest = Math.max(largest, page.records);
-      if (
-        short &&
-        total !== null &&
-        (number - start) * largest + page.records >= total &&
-        read >= page.records
-      )
-        return { end: `all ${total} records have come` };
-      return { next: { at: 'page', page: number + 1 } };
+      if (short && total !== null && read >= total) return { end: `all ${total} records have come` };
+      return { next: { at: 'page', page: number + 1, read: read - page.records } };
     },
     missing: (position) => (pageOf(position) > start ? 'the API has no further page' : null),
     notices: () => [...notices],
     resume(position) {
       if (position.at === 'first') return position;
+      if (position.at !== 'page') return null;
+      // Whoever came that far had pages that differ: the last one may come again.
+      different = position.page > start + 1;
+      read = position.read;
       // Rows may have moved to the page before meanwhile.
-      return position.at === 'page' ? { at: 'page', page: Math.max(start, position.page - 1) } : null;
+      return { ...position, page: Math.max(start, position.page - 1) };
     },
   };
 }
