@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { freshWarehouse } from '../support/landed.ts';
+import { freshWarehouse, type Warehouse } from '../support/landed.ts';
 import { serveLists, type TestApi } from '../support/rest-apis.ts';
 import { type ListApi, serveList, type Thing, thing } from '../support/rest-list.ts';
 
@@ -110,6 +110,79 @@ describe('auto', () => {
       },
     });
     expect(paged).toMatchObject({ status: 'succeeded', rows_written: 35 });
+  });
+
+  describe('page numbers', () => {
+    const size = 20;
+    const rows = Array.from({ length: 95 }, (_, at) => ({ id: at + 1 }));
+    /** Answers a page by its number in a list that is counted so; null: nobody asked for a page. */
+    type Numbered = (asked: number | null) => object | number;
+    const slice = (page: number, count = rows.length): object[] =>
+      rows.slice(0, count).slice(page * size, page * size + size);
+
+    async function readWith(numbered: Numbered): ReturnType<Warehouse['sync']> {
+      using warehouse = freshWarehouse();
+      api.hook = (request, response) => {
+        const text = new URL(request.url ?? '', api.url).searchParams.get('page');
+        const body = numbered(text === null ? null : Number(text));
+        response.writeHead(typeof body === 'number' ? body : 200, { 'content-type': 'application/json' });
+        response.end(typeof body === 'number' ? '{}' : JSON.stringify(body));
+        return true;
+      };
+      const result = await warehouse.sync({ url: api.url, stream: { name: 'things', path: '/x' } });
+      if (result.error === undefined)
+        expect(warehouse.query('SELECT count(*) AS n FROM api__things')).toEqual([
+          { n: result.rows_written },
+        ]);
+      return result;
+    }
+
+    test.each<readonly [string, Numbered, number]>([
+      ['from 0', (page) => ({ data: slice(page ?? 0), total: 95 }), 95],
+      ['from 0, without a total', (page) => ({ data: slice(page ?? 0) }), 95],
+      ['from 0, and there are two', (page) => ({ data: slice(page ?? 0, 35), total: 35 }), 35],
+      ['from 0, two, without a total', (page) => ({ data: slice(page ?? 0, 35) }), 35],
+      [
+        'from 0, two, and 400 behind them',
+        (page) => ((page ?? 0) > 1 ? 400 : { data: slice(page ?? 0, 35), total: 35 }),
+        35,
+      ],
+      ['from 0, and answers count from 1', (page) => ({ data: slice(page ?? 0), page: (page ?? 0) + 1 }), 95],
+      ['from 1', (page) => ({ data: slice((page ?? 1) - 1), total: 95 }), 95],
+      [
+        'from 1, and 0 is the first too',
+        (page) => ({ data: slice(Math.max(1, page ?? 1) - 1), total: 95 }),
+        95,
+      ],
+      ['from 1, and there is no 0', (page) => (page === 0 ? 400 : { data: slice((page ?? 1) - 1) }), 95],
+      ['from 1, and there is one', (page) => ({ data: slice((page ?? 1) - 1, 20) }), 20],
+    ])('are counted %s', async (_, numbered, count) => {
+      const result = await readWith(numbered);
+      expect(result.error).toBeUndefined();
+      expect(result.rows_written).toBe(count);
+    });
+
+    test('that lead on while none of them is the first page: that is asked', async () => {
+      const result = await readWith((page) => ({ data: slice(page === null ? 0 : page + 1), total: 95 }));
+      expect(result.error).toMatchObject({
+        code: 'invalid_config',
+        message: expect.stringContaining('"page" leads to other pages'),
+      });
+    });
+
+    test('of a list that moves begin where there is nothing before', async () => {
+      let added = 0;
+      const result = await readWith((page) => {
+        added += 1;
+        const all = [{ id: 1_000 + added }, ...rows];
+        return page === 0
+          ? 404
+          : { data: all.slice(((page ?? 1) - 1) * size, (page ?? 1) * size), total: 96 };
+      });
+      expect(result.error).toBeUndefined();
+      expect(result.warnings?.join()).toContain('"page"');
+      expect(result.rows_written).toBeGreaterThanOrEqual(95);
+    });
   });
 
   test('stops where the API says that there is more and no way leads there', async () => {

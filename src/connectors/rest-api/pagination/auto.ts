@@ -8,6 +8,7 @@ import type { PaginationConfig } from '../../../core/rest.ts';
 import { plain } from '../../sql/names.ts';
 import { atPath } from '../jmespath.ts';
 import { jmesPathOf } from '../records-found.ts';
+import { type PageNumbers, type Probe, startOf } from './page-start.ts';
 import type { RawPage } from './pager.ts';
 import { totalOf } from './totals.ts';
 
@@ -22,8 +23,7 @@ export interface AutoOptions {
   readonly page: RawPage;
   /** Parameters that the stream sends already: a size among them is the page's. */
   readonly params: Readonly<Record<string, unknown>>;
-  /** What asking for the second page in this way brings; `refused` when the API does not take it. */
-  readonly probe: (config: PaginationConfig) => Promise<'other' | 'same' | 'empty' | 'refused'>;
+  readonly probe: Probe;
   /** No request may be sent to try a guess: a POST, or a page too large to compare. */
   readonly mayProbe: boolean;
 }
@@ -282,6 +282,12 @@ async function proven(
 ): Promise<PaginationFound | null> {
   if (page.records === 0 || !mayProbe) return { pagination, why, sure: true };
   const answer = await probe(pagination);
+  const leadsOn = answer === 'other' || answer === 'empty';
+  if (leadsOn && pagination.type === 'page' && pagination.start === undefined && !isAll(page)) {
+    // Some ask from 0 and answer from 1.
+    if ((await startOf(probe, pagination)) === 0)
+      return { pagination: { ...pagination, start: 0 }, why: `${why}, and page 0 is the first`, sure: true };
+  }
   if (answer === 'other')
     return { pagination, why: `${why}, and the second page is another one`, sure: true };
   return answer === 'empty' || (answer === 'refused' && isAll(page))
@@ -324,18 +330,15 @@ async function findBlind(
     };
   const size = limitNames.find((name) => Object.hasOwn(params, name));
   const limit = page.records;
-  const guesses: readonly PaginationConfig[] = [
+  const guesses: readonly (PageNumbers | Offsets)[] = [
     { type: 'page', page_param: 'page' },
     { type: 'offset', offset_param: 'offset', limit_param: size ?? 'limit', limit },
     { type: 'offset', offset_param: 'skip', limit_param: size ?? 'limit', limit },
     { type: 'page', page_param: '_page' },
   ];
   for (const guess of mayProbe && page.records > 0 ? guesses : []) {
-    const answer = await probe(guess);
-    if (answer !== 'other') continue;
-    const param =
-      guess.type === 'page' ? guess.page_param : guess.type === 'offset' ? guess.offset_param : '';
-    return { pagination: guess, why: `"${param}" was tried and leads to another page`, sure: true };
+    const found = guess.type === 'page' ? await triedNumbers(probe, guess) : await tried(probe, guess);
+    if (found !== null) return found;
   }
   if (signs !== null) return unsure(`${signs}, and none of the usual parameters leads on`);
   return {
@@ -343,6 +346,33 @@ async function findBlind(
     why: `nothing in the answer points to another page${mayProbe && page.records > 0 ? ', and the usual parameters made no difference' : ''}`,
     sure: true,
   };
+}
+
+type Offsets = Extract<PaginationConfig, { readonly type: 'offset' }>;
+
+async function tried(probe: Probe, guess: Offsets): Promise<PaginationFound | null> {
+  if ((await probe(guess)) !== 'other') return null;
+  return {
+    pagination: guess,
+    why: `"${guess.offset_param}" was tried and leads to another page`,
+    sure: true,
+  };
+}
+
+async function triedNumbers(probe: Probe, guess: PageNumbers): Promise<PaginationFound | null> {
+  const second = await probe(guess);
+  if (second === 'same') return null;
+  const start = await startOf(probe, guess);
+  // Counted from 0, a list of two pages has no page 2.
+  if (second !== 'other' && start !== 0) return null;
+  if (start === null)
+    return unsure(
+      `"${guess.page_param}" leads to other pages, and neither 0 nor 1 is the one that comes without it`,
+    );
+  const why = `"${guess.page_param}" was tried and leads to another page`;
+  return start === 0
+    ? { pagination: { ...guess, start }, why: `${why}; page 0 is the first`, sure: true }
+    : { pagination: guess, why, sure: true };
 }
 
 function unsure(why: string): PaginationFound {
