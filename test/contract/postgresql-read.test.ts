@@ -1,7 +1,8 @@
 import pg from 'pg';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { startEmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
 import type { Source } from '../../src/connectors/connector.ts';
+import { type Guard, lateCommitGuard } from '../../src/connectors/postgresql/guard.ts';
 import type { MillraceError } from '../../src/core/errors.ts';
 import type { Cursor, Stream } from '../../src/core/model.ts';
 import type { Value } from '../../src/core/types.ts';
@@ -41,6 +42,141 @@ describe('merge', () => {
     expect(keys.toSorted((a, b) => Number(a) - Number(b))).toEqual(
       Array.from({ length: 1500 }, (_, i) => i + 1),
     );
+  });
+});
+
+describe('a table whose rows are replaced while the reading waits for it', () => {
+  const all = Array.from({ length: 500 }, (_, i) => i + 1);
+  const fill = "SELECT n, 'old' FROM generate_series(1, 500) n";
+  const keyed = { cursor: 'id', primary_key: ['id'] };
+
+  /** The real guard; once it has returned, these transactions come one after the other, each as soon as the reading waits. */
+  function thenComes(...transactions: readonly string[]): Guard {
+    return async (request) => {
+      const answer = await lateCommitGuard(request);
+      const first = await database.pool.connect();
+      await first.query(`BEGIN; ${transactions[0]}`);
+      void (async () => {
+        let at = first;
+        for (const next of [...transactions.slice(1), null]) {
+          await waiting(1);
+          const behind = next === null ? null : await database.pool.connect();
+          const queued = behind?.query(`BEGIN; ${next}`);
+          if (behind !== null) await waiting(2);
+          await at.query('COMMIT');
+          at.release();
+          await queued;
+          if (behind !== null) at = behind;
+        }
+      })();
+      return answer;
+    };
+  }
+
+  async function waiting(sessions: number): Promise<void> {
+    await expect
+      .poll(
+        () =>
+          database.query(
+            'SELECT count(DISTINCT pid)::int AS n FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()',
+          ),
+        { timeout: 10_000, interval: 5 },
+      )
+      .toEqual([{ n: sessions }]);
+  }
+
+  beforeEach(async () => {
+    await database.query(`DROP SCHEMA IF EXISTS busy CASCADE; CREATE SCHEMA busy;
+      CREATE TABLE busy.t (id int PRIMARY KEY, v text); INSERT INTO busy.t ${fill};
+      CREATE TABLE busy.other (LIKE busy.t INCLUDING ALL);
+      CREATE TABLE busy.parent (LIKE busy.t INCLUDING ALL);
+      CREATE TABLE busy.child () INHERITS (busy.parent); INSERT INTO busy.child ${fill};
+      CREATE TABLE busy.parts (LIKE busy.t INCLUDING ALL) PARTITION BY RANGE (id);
+      CREATE TABLE busy.low PARTITION OF busy.parts FOR VALUES FROM (1) TO (400);
+      CREATE TABLE busy.high PARTITION OF busy.parts DEFAULT; INSERT INTO busy.parts ${fill};
+      CREATE VIEW busy.over AS SELECT id, v FROM busy.t;
+      CREATE MATERIALIZED VIEW busy.kept AS SELECT * FROM busy.t`);
+  });
+
+  const reload = `TRUNCATE busy.t; INSERT INTO busy.t ${fill}`;
+  const detach = `LOCK TABLE busy.parts; CREATE TEMP TABLE moved ON COMMIT DROP AS SELECT * FROM busy.high;
+    ALTER TABLE busy.parts DETACH PARTITION busy.high; ALTER TABLE busy.parts DETACH PARTITION busy.low;
+    ALTER TABLE busy.parts ATTACH PARTITION busy.low DEFAULT; INSERT INTO busy.low SELECT * FROM moved`;
+
+  test.each<readonly [string, Partial<Stream>, string]>([
+    ['emptied and filled', { table: 'busy.t' }, reload],
+    ['rewritten', { table: 'busy.t' }, 'ALTER TABLE busy.t ADD COLUMN x uuid DEFAULT gen_random_uuid()'],
+    [
+      'another one under its name',
+      { table: 'busy.t' },
+      'CREATE TABLE busy.t2 AS TABLE busy.t; DROP TABLE busy.t CASCADE; ALTER TABLE busy.t2 RENAME TO t',
+    ],
+    ['with a condition', { table: 'busy.t', where: 'id > 0' }, reload],
+    ['a partition', { table: 'busy.parts' }, `TRUNCATE busy.low, busy.high; INSERT INTO busy.parts ${fill}`],
+    ['rows moved out of a partition that goes', { table: 'busy.parts' }, detach],
+    [
+      'rows moved out of a child that goes',
+      { table: 'busy.parent' },
+      'LOCK TABLE busy.parent; INSERT INTO busy.parent SELECT * FROM busy.child; ALTER TABLE busy.child NO INHERIT busy.parent',
+    ],
+    ['under a view', { table: 'busy.over' }, reload],
+    [
+      'a view of another table',
+      { table: 'busy.over' },
+      'INSERT INTO busy.other TABLE busy.t; CREATE OR REPLACE VIEW busy.over AS SELECT id, v FROM busy.other',
+    ],
+    [
+      'a materialized view',
+      { table: 'busy.kept' },
+      'DROP MATERIALIZED VIEW busy.kept; CREATE MATERIALIZED VIEW busy.kept AS SELECT * FROM busy.t',
+    ],
+    ['named in a query', { query: 'SELECT id, v FROM busy.t JOIN busy.over USING (id, v)' }, reload],
+    [
+      'partitions of a query',
+      { query: 'SELECT * FROM busy.parts' },
+      `TRUNCATE busy.high; INSERT INTO busy.high ${fill} WHERE n >= 400`,
+    ],
+    ['rows of a query moved out of a partition that goes', { query: 'SELECT * FROM busy.parts' }, detach],
+    ['named in a condition', { table: 'busy.parts', where: 'id IN (SELECT id FROM busy.t)' }, reload],
+  ])('is read whole: %s', async (_, what, change) => {
+    await using own = openSource(database.config, { guard: thenComes(change) });
+    const { rows, count } = await readAll(own, { name: 'busy', ...keyed, ...what });
+    expect(rows.map(([id]) => id)).toEqual(all);
+    expect(count).toBe(all.length);
+  });
+
+  test('is read whole by a login that may read some columns only, and by one that may not see the locks', async () => {
+    const { username, password } = await database.role();
+    await database.query(
+      `GRANT USAGE ON SCHEMA busy TO ${username}; GRANT SELECT (id) ON busy.t TO ${username}`,
+    );
+    const login = { ...database.config, username, password };
+    await using own = openSource(login, { guard: thenComes(reload) });
+    const stream = { name: 'busy', table: 'busy.t', columns: { include: ['id'] }, ...keyed };
+    expect((await readAll(own, stream)).rows).toEqual(all.map((id) => [id]));
+
+    await database.query('REVOKE SELECT ON pg_locks FROM PUBLIC');
+    try {
+      await database.query(`GRANT SELECT ON busy.t TO ${username}`);
+      await using blind = openSource(login, { guard: thenComes(reload) });
+      expect((await readAll(blind, stream)).rows).toEqual(all.map((id) => [id]));
+    } finally {
+      await database.query('GRANT SELECT ON pg_locks TO PUBLIC');
+    }
+  });
+
+  test('and again and again: tried some times, then said, and never read as empty', async () => {
+    const stream = { name: 'busy', query: 'SELECT * FROM busy.t', ...keyed };
+    await using patient = openSource(database.config, { guard: thenComes(reload, reload, reload) });
+    expect((await readAll(patient, stream)).rows).toHaveLength(all.length);
+    await using late = openSource(database.config, {
+      guard: thenComes(...Array.from({ length: 5 }, () => reload)),
+    });
+    expect(await failure(readAll(late, stream))).toMatchObject({
+      code: 'schema_changed',
+      retryable: true,
+      message: expect.stringContaining('rewritten'),
+    });
   });
 });
 

@@ -1,17 +1,16 @@
-import { MillraceError } from '../../core/errors.ts';
 import type { Batch, Cursor, ResolvedStream } from '../../core/model.ts';
 import type { Agreement, Reading } from '../connector.ts';
 import { findBound, stepsFor, usablePosition } from '../sql/begin.ts';
-import { plain } from '../sql/names.ts';
-import { changedMeanwhile, schemaChanged } from '../sql/plan.ts';
+import { changedMeanwhile } from '../sql/plan.ts';
 import { writePosition } from '../sql/position.ts';
 import { everything, type Steps } from '../sql/reader.ts';
-import { type Guard, readerName } from './guard.ts';
-import { fromWhere, planRead, type ReadPlan } from './plan.ts';
+import type { Guard } from './guard.ts';
+import { planRead, type ReadPlan } from './plan.ts';
 import type { SessionPool } from './pool.ts';
 import { copyReader } from './reader.ts';
-import { type Session, textSettings } from './session.ts';
+import type { Session } from './session.ts';
 import { loadShape } from './shape.ts';
+import { beginSnapshot } from './snapshot.ts';
 import type { TypeCache } from './types.ts';
 
 export interface ReadContext {
@@ -25,7 +24,8 @@ export interface ReadContext {
 
 /**
  * Begins to read a stream in one snapshot: REPEATABLE READ, READ ONLY, one session from the first batch to the
- * count and the keys. The guard has returned before the snapshot is taken; see guard.ts for why that matters.
+ * count and the keys. The guard has returned before the snapshot is taken; see guard.ts for why that matters, and
+ * snapshot.ts for what comes in between.
  */
 export async function openReading(
   context: ReadContext,
@@ -56,8 +56,7 @@ export async function openReading(
         error,
       );
     });
-    await session.command(beginSql, { signal });
-    await holdShape(session, plan, signal);
+    await beginSnapshot(session, plan, signal);
     const bound = { settled: guarded.bound, lookback: guarded.lookback };
     const snapshot = await snapshotName(session, plan, signal);
     const reader = copyReader({ plan, session, signal });
@@ -78,35 +77,6 @@ export async function openReading(
   } catch (error) {
     release(false);
     throw session.explain(error, signal);
-  }
-}
-
-/** COPY runs for hours: its silence is watched here, not by the server's clock. */
-const beginSql = [
-  'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY',
-  `SET LOCAL application_name = '${readerName}'`,
-  'SET LOCAL statement_timeout = 0',
-  ...textSettings.map((setting) => `SET LOCAL ${setting}`),
-].join('; ');
-
-/**
- * The first statement of the snapshot: it locks the table against changes of its columns, refuses whatever is not
- * one SELECT (the same words go into COPY later, where nothing would), and shows the types that will come: of a
- * domain, what it stands on.
- */
-async function holdShape(session: Session, plan: ReadPlan, signal: AbortSignal): Promise<void> {
-  const list = plan.columns.map((column) => column.ref).join(', ');
-  let fields: Awaited<ReturnType<Session['describe']>>['fields'];
-  try {
-    ({ fields } = await session.describe(`SELECT ${list}${fromWhere(plan.shape)} LIMIT 0`, [], { signal }));
-  } catch (error) {
-    if (error instanceof MillraceError && error.code === 'not_found_at_source')
-      throw schemaChanged('a column or the table is gone', error);
-    throw error;
-  }
-  for (const [i, column] of plan.columns.entries()) {
-    if (fields[i]?.type !== column.base)
-      throw schemaChanged(`column "${plain(column.name, 63)}" has another type`);
   }
 }
 
