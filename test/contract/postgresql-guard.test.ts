@@ -281,6 +281,59 @@ describe('what is in force is said', () => {
   );
 });
 
+describe('a timestamp without a zone, where the clocks go back', () => {
+  const hourMs = 3_600_000;
+  const dayMs = 24 * hourMs;
+
+  /** Five hours behind UTC, and in summer, which it has until then, four. */
+  function zoneUntil(end: Date): string {
+    const local = new Date(end.getTime() - 4 * hourMs);
+    const day = Math.floor((local.getTime() - Date.UTC(local.getUTCFullYear(), 0, 1)) / dayMs);
+    return `XST5XDT4,${(day + 265) % 365},${day}/${local.toISOString().slice(11, 16)}`;
+  }
+
+  async function inZone(zone: string): Promise<TestDatabase> {
+    const own = await freshDatabase();
+    await own.query(`ALTER DATABASE ${own.name} SET TimeZone = '${zone}'`);
+    await own.query(`CREATE TABLE t (id int PRIMARY KEY, c timestamp NOT NULL);
+      INSERT INTO t VALUES (1, (now() - interval '1 hour') AT TIME ZONE '${zone}'), (2, now() AT TIME ZONE '${zone}')`);
+    return own;
+  }
+
+  const stream: Stream = { name: 't', table: 't', cursor: 'c' };
+
+  test('what comes in the hour that comes twice is read', async () => {
+    const zone = zoneUntil(new Date(Date.now() + hourMs / 2));
+    await using own = await inZone(zone);
+    await using reader = openSource(own.config);
+    const first = await readAll(reader, stream);
+    expect(first.warnings).toEqual([]);
+    await own.query(`INSERT INTO t VALUES (3, (now() + interval '40 minutes') AT TIME ZONE '${zone}')`);
+    expect(await own.query('SELECT id FROM t ORDER BY c')).toEqual([{ id: 1 }, { id: 3 }, { id: 2 }]);
+    const second = await readAll(reader, stream, first.cursor);
+    // Nothing is held back by more than the hour.
+    expect(ids(second.rows)).toEqual([1, 2, 3]);
+    expect(markOf(second.cursor)).not.toBeNull();
+  });
+
+  test.each([
+    ['in some days', zoneUntil(new Date(Date.now() + 20 * dayMs))],
+    ['a day ago', zoneUntil(new Date(Date.now() - dayMs))],
+  ])('nothing is held back when they do so %s', async (_, zone) => {
+    await using own = await inZone(zone);
+    await using reader = openSource(own.config);
+    expect(ids((await readAll(reader, stream, (await readAll(reader, stream)).cursor)).rows)).toEqual([2]);
+  });
+
+  test('east of UTC, local times are no typo: read again for some hours, without a word', async () => {
+    await using own = await inZone('Asia/Tokyo');
+    await using reader = openSource(own.config);
+    const first = await readAll(reader, stream);
+    expect(first.warnings).toEqual([]);
+    expect(ids((await readAll(reader, stream, first.cursor)).rows)).toEqual([1, 2]);
+  });
+});
+
 test('a standby shows no transactions: a look-back guards time cursors, and nothing guards a sequence', {
   timeout: 60_000,
 }, async () => {

@@ -102,36 +102,59 @@ interface Top {
 }
 
 /**
- * Step 1. A value in the future (one typo, 2099) is no mark: all that comes in the next decades lies below it. For
- * timestamps without a zone, now is the earlier of UTC and the server's own zone; infinity and NaN are never marks.
+ * Step 1. A value in the future (one typo, 2099) is no mark: all that comes in the next decades lies below it. Infinity
+ * and NaN are never marks.
  */
 async function greatest({ session, shape, cursor, signal }: GuardRequest): Promise<Top> {
-  const limit = upperLimit(cursor);
+  const limits = limitsOf(cursor);
   const top = (conditions: readonly string[]): string =>
     `SELECT ${cursor.ref}${fromWhere(shape, [`${cursor.ref} IS NOT NULL`, ...conditions])} ORDER BY ${cursor.ref} DESC LIMIT 1`;
   const sql =
-    limit === null
+    limits === null
       ? `SELECT top.c::text, NULL FROM (${top([])}) AS top(c)`
-      : `SELECT CASE WHEN top.c <= ${limit} THEN top.c ELSE (${top([`${cursor.ref} <= ${limit}`])}) END::text,
-           CASE WHEN top.c > ${limit} THEN top.c::text END FROM (${top([])}) AS top(c)`;
+      : `SELECT CASE WHEN top.c <= ${limits.mark} THEN top.c ELSE (${top([`${cursor.ref} <= ${limits.mark}`])}) END::text,
+           CASE WHEN top.c > ${limits.past} THEN top.c::text END FROM (${top([])}) AS top(c)`;
   const [row] = await askStream({ session, shape, signal }, sql);
   return { mark: row?.[0] ?? null, future: row?.[1] ?? null };
 }
 
+const now = 'pg_catalog.statement_timestamp()';
 const serverZone = "(SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone')";
 
-function upperLimit({ base, castTo }: PlannedColumn): string | null {
-  const now = 'pg_catalog.statement_timestamp()';
-  const local = `least(${now} AT TIME ZONE 'UTC', ${now} AT TIME ZONE ${serverZone})`;
-  if (base === 1184) return now;
-  if (base === 1114) return local;
-  if (base === 1082) return `${local}::date`;
+interface Limits {
+  /** No value that is written from now on is below this. */
+  readonly mark: string;
+  /** Whatever is above this is no time that has been. Up to here a value that is no mark is not worth a word. */
+  readonly past: string;
+}
+
+function limitsOf({ base, castTo }: PlannedColumn): Limits | null {
+  if (base === 1184) return same(now);
+  if (base === 1114) return localLimits;
+  if (base === 1082) return { mark: `${localLimits.mark}::date`, past: `${localLimits.past}::date` };
   // Above every number, in PostgreSQL's order: Infinity, then NaN.
-  if (base === 700) return `'3.4028235e38'::${castTo}`;
-  if (base === 701) return `'1.7976931348623157e308'::${castTo}`;
-  if (base === 1700) return '1e131071::numeric';
+  if (base === 700) return same(`'3.4028235e38'::${castTo}`);
+  if (base === 701) return same(`'1.7976931348623157e308'::${castTo}`);
+  if (base === 1700) return same('1e131071::numeric');
   return null;
 }
+
+const same = (limit: string): Limits => ({ mark: limit, past: limit });
+
+/** Now, by the clock of the server's zone as it was or will be set so many hours from now. */
+const localNow = (hours: number): string =>
+  `((${now} + interval '${hours} hours') AT TIME ZONE ${serverZone} - interval '${hours} hours')`;
+
+/**
+ * Times without a zone are taken for UTC or for the server's own zone, whichever is earlier. That zone's clock may be
+ * put back, by two hours at most anywhere (Troll), and then gives times a second time that are marks already: in the
+ * three hours before, its time is the one after the change. The other half of the year must not be asked: half a year
+ * from the last hour of summer is summer again.
+ */
+const localLimits: Limits = {
+  mark: `least(${now} AT TIME ZONE 'UTC', ${localNow(0)}, ${localNow(3)})`,
+  past: `greatest(${now} AT TIME ZONE 'UTC', ${localNow(0)}, ${localNow(-3)})`,
+};
 
 function futureWarning(cursor: PlannedColumn, value: string): string {
   return (
