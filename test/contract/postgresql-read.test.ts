@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { startEmbeddedPostgres } from '../../src/cli/embedded-postgres.ts';
@@ -351,6 +352,19 @@ describe('what goes wrong', () => {
     await database.query(change);
     const error = await failure(source.read(stream, null, calm));
     expect(error.code).toBe(change.startsWith('DROP TABLE') ? 'not_found_at_source' : 'schema_changed');
+  });
+
+  test("the role's limit on transactions does not end a reading", async () => {
+    await database.query('CREATE TABLE slow (id int PRIMARY KEY); INSERT INTO slow VALUES (1), (2)');
+    const { username, password } = await database.role();
+    await database.query(
+      `GRANT SELECT ON slow TO ${username}; ALTER ROLE ${username} SET transaction_timeout = '300ms'`,
+    );
+    await using own = openSource({ ...database.config, username, password });
+    const resolved = await own.resolve({ name: 'slow', table: 'slow' }, calm);
+    await using reading = await own.read(resolved, null, calm);
+    await sleep(500);
+    expect((await drain(reading, resolved)).rows).toHaveLength(2);
   });
 
   test.each([

@@ -28,6 +28,11 @@ const table: readonly (readonly [string, Error, ErrorCode, RegExp])[] = [
   ['unknown name', failure({ code: 'ENOTFOUND' }), 'host_unreachable', /getent hosts db\.example\.com/],
   ['name server away', failure({ code: 'EAI_AGAIN' }), 'host_unreachable', /spelling/],
   ['no route', failure({ code: 'EHOSTUNREACH' }), 'host_unreachable', /VPN/],
+  ['no network', failure({ code: 'ENETDOWN' }), 'host_unreachable', /VPN/],
+  ['host down', failure({ code: 'EHOSTDOWN' }), 'host_unreachable', /VPN/],
+  ['no local port', failure({ code: 'EADDRNOTAVAIL' }), 'host_unreachable', /ss -s/],
+  ['no file free', failure({ code: 'EMFILE' }), 'host_unreachable', /ulimit -n/],
+  ['no file free anywhere', failure({ code: 'ENFILE' }), 'host_unreachable', /ulimit -n/],
   ['no answer', failure({ code: 'ETIMEDOUT' }), 'host_unreachable', /connect_timeout_ms/],
   ['our connect timeout', failure({ code: 'MILLRACE_CONNECT_TIMEOUT' }), 'host_unreachable', /firewall/],
   [
@@ -37,6 +42,7 @@ const table: readonly (readonly [string, Error, ErrorCode, RegExp])[] = [
     /Nothing listens/,
   ],
   ['reset', failure({ code: 'ECONNRESET' }), 'connection_lost', /last stored position/],
+  ['reset by the network', failure({ code: 'ENETRESET' }), 'connection_lost', /last stored position/],
   ['broken pipe', failure({ code: 'EPIPE' }), 'connection_lost', /last stored position/],
   ['driver: lost', failure({ code: 'PROTOCOL_CONNECTION_LOST' }), 'connection_lost', /last stored position/],
   [

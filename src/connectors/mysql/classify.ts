@@ -62,10 +62,23 @@ function bySystem(code: string, error: Error, where: Where | undefined): Found |
         `Check the spelling of the host; \`getent hosts ${where?.host ?? 'HOST'}\` on this machine shows what it resolves to.`,
       );
     case 'EHOSTUNREACH':
+    case 'EHOSTDOWN':
     case 'ENETUNREACH':
+    case 'ENETDOWN':
       return unreachable(
         'no route leads there',
         'Check that this machine is in the right network or VPN, and the firewall between the two.',
+      );
+    case 'EADDRNOTAVAIL':
+      return unreachable(
+        'this machine has no address or port left to connect from',
+        '`ss -s` on this machine counts its connections: too many may be open or just closed, or its network may be down.',
+      );
+    case 'EMFILE':
+    case 'ENFILE':
+      return unreachable(
+        'no more files and connections may be open at a time',
+        'Raise the limit of open files (`ulimit -n` shows it; LimitNOFILE= in a unit of systemd), or lower runs.concurrent and pool.max.',
       );
     case 'ETIMEDOUT':
     case 'MILLRACE_CONNECT_TIMEOUT':
@@ -74,6 +87,7 @@ function bySystem(code: string, error: Error, where: Where | undefined): Found |
         `A firewall may drop the packets, or something else than MySQL listens there: open ${at} for this machine, check the port, or raise connect_timeout_ms for a slow link.`,
       );
     case 'ECONNRESET':
+    case 'ENETRESET':
     case 'EPIPE':
     case 'ECONNABORTED':
       return connectionLost('the connection was cut');

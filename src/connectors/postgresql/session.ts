@@ -29,6 +29,8 @@ const graceMs = 5_000;
 /** How long a transaction of ours may sit idle, e.g. while the reader waits for a disk: never for ever. */
 const idleInTransactionMs = 600_000;
 const lockTimeoutMs = 15_000;
+/** PostgreSQL 17 lets a role limit whole transactions; a reading is one, and takes its time. */
+export const transactionTimeoutSince = 170_000;
 
 /**
  * One connection to a server, set up so that every text it prints means the same whatever the role's or the
@@ -123,6 +125,7 @@ export class Session {
     if (this.serverEncoding === 'SQL_ASCII') await this.#client.query("SET client_encoding = 'SQL_ASCII'");
     // Before 12 the shortest exact form of a float had to be asked for with 3; it printed 17 digits then.
     if (this.version < 120_000) await this.#client.query('SET extra_float_digits = 3');
+    if (this.version >= transactionTimeoutSince) await this.#client.query('SET transaction_timeout = 0');
   }
 
   /** Rows of one statement under the extended protocol, which refuses a second one. Parameters are texts. */

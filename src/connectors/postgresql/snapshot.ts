@@ -23,7 +23,7 @@ import { plain } from '../sql/names.ts';
 import { schemaChanged } from '../sql/plan.ts';
 import { readerName } from './guard.ts';
 import { fromWhere, type ReadPlan } from './plan.ts';
-import { type Session, textSettings } from './session.ts';
+import { type Session, textSettings, transactionTimeoutSince } from './session.ts';
 
 /** Each of them may wait for a lock. Nobody rewrites a table that often, except to no end. */
 const attemptsMax = 5;
@@ -34,7 +34,7 @@ const attemptsMax = 5;
  */
 export async function beginSnapshot(session: Session, plan: ReadPlan, signal: AbortSignal): Promise<void> {
   for (let attempt = 1; attempt <= attemptsMax; attempt++) {
-    await session.command(beginSql, { signal });
+    await session.command(beginSql(session.version), { signal });
     await holdShape(session, plan, signal);
     if (!(await isBehind(session, signal))) return;
     await session.command('ROLLBACK', { signal });
@@ -43,12 +43,15 @@ export async function beginSnapshot(session: Session, plan: ReadPlan, signal: Ab
 }
 
 /** COPY runs for hours: its silence is watched here, not by the server's clock. */
-const beginSql = [
-  'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY',
-  `SET LOCAL application_name = '${readerName}'`,
-  'SET LOCAL statement_timeout = 0',
-  ...textSettings.map((setting) => `SET LOCAL ${setting}`),
-].join('; ');
+function beginSql(version: number): string {
+  return [
+    'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY',
+    `SET LOCAL application_name = '${readerName}'`,
+    'SET LOCAL statement_timeout = 0',
+    ...(version >= transactionTimeoutSince ? ['SET LOCAL transaction_timeout = 0'] : []),
+    ...textSettings.map((setting) => `SET LOCAL ${setting}`),
+  ].join('; ');
+}
 
 /**
  * The first SELECT of the snapshot: it refuses whatever is not one SELECT (the same words go into COPY later, where
