@@ -281,6 +281,35 @@ describe('what is in force is said', () => {
   );
 });
 
+describe('a window that the guard gives by itself', () => {
+  const window: Guard = async ({ session, shape, cursor }) => {
+    const [row] = await session.query(`SELECT max(${cursor.ref})::text FROM ${shape.from}`);
+    const lookback = { kind: 'time', ms: 300_000 } as const;
+    return { bound: { mark: row?.[0] ?? null, held: [] }, guard: 'window', warnings: [], lookback };
+  };
+
+  test('is still read behind the mark by a run that was cut among the rows without a cursor', async () => {
+    await database.query(`CREATE TABLE cut (id int PRIMARY KEY, c timestamptz, pad text);
+      INSERT INTO cut VALUES (1, now()); INSERT INTO cut SELECT i, NULL, repeat('x', 230) FROM generate_series(10, 4000) i`);
+    const stream: Stream = { name: 'cut', table: 'cut', cursor: 'c' };
+    await using own = openSource(database.config, { guard: window });
+    const first = await readAll(own, stream);
+    await database.query("INSERT INTO cut VALUES (2, now() - interval '4 minutes')");
+    const whole = await readAll(own, stream, first.cursor);
+    expect(ids(whole.rows)).toContain(2);
+    const [begun] = whole.batches;
+    expect(begun?.rows).toBeLessThan(3991);
+    const cut = JSON.parse(begun?.cursor ?? '') as Record<string, unknown>;
+    expect(cut).toMatchObject({ phase: 'inc', at: { cursor: null } });
+    const rest = await readAll(own, stream, begun?.cursor);
+    expect(rest.resumed).toBe(true);
+    expect(ids(rest.rows)).toContain(2);
+    // A position of the version before, which did not keep the window.
+    const { lookback: _, ...former } = cut;
+    expect((await readAll(own, stream, JSON.stringify(former))).cursor).toBe(whole.cursor);
+  });
+});
+
 describe('a timestamp without a zone, where the clocks go back', () => {
   const hourMs = 3_600_000;
   const dayMs = 24 * hourMs;

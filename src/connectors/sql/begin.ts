@@ -77,7 +77,8 @@ export async function findBound<C extends ReadColumn>({
   if (position?.phase === 'load' || position?.phase === 'inc' || position?.phase === 'append') {
     return {
       bound: position.bound,
-      lookback: declared,
+      // The guard may have given a window where none is declared.
+      lookback: declared ?? (position.phase === 'inc' ? position.lookback : null) ?? null,
       guard: 'as at the beginning of this run, which is being resumed',
       warnings: [],
     };

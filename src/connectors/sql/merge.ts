@@ -56,6 +56,7 @@ async function changeSteps<C extends ReadColumn>(context: StepContext<C>): Promi
     mark,
     bound: settled,
     at: place,
+    ...(bound.lookback === null ? {} : { lookback: bound.lookback }),
   });
   const done = resumed ? position.at : null;
 

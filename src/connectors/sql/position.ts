@@ -13,6 +13,12 @@ const held = z.object({
 
 const settled = { mark: z.string().nullable(), held: z.array(held) };
 
+const lookback = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('time'), ms: z.number().nonnegative() }),
+  // Stands in SQL as it is.
+  z.object({ kind: z.literal('number'), by: z.string().regex(/^\d+(\.\d+)?$/) }),
+]);
+
 /**
  * How far a stream has been read. Every value of a column is the source's own text of it. `of` names the cursor
  * and key it was made for: with others it means nothing.
@@ -32,6 +38,8 @@ const position = z.discriminatedUnion('phase', [
     mark: z.string().nullable(),
     bound: z.object(settled),
     at: z.object({ cursor: z.string().nullable(), key: z.array(z.string()) }).nullable(),
+    /** The window behind `mark` that this run reads, for the part of it that is still to begin there. */
+    lookback: lookback.optional(),
   }),
   /** Everything below the mark has been read, and nothing can appear there any more. */
   z.object({
