@@ -74,14 +74,17 @@ export class Pool<Session extends PooledSession> implements AsyncDisposable {
   }
 
   async #turn(signal: AbortSignal): Promise<void> {
-    await new Promise<void>((settle) => {
-      const go = (): void => {
-        signal.removeEventListener('abort', go);
-        settle();
-      };
-      this.#waiting.push(go);
-      signal.addEventListener('abort', go, { once: true });
-    });
+    const { promise: turn, resolve } = Promise.withResolvers<void>();
+    const go = (): void => resolve();
+    this.#waiting.push(go);
+    signal.addEventListener('abort', go, { once: true });
+    await turn;
+    signal.removeEventListener('abort', go);
+    if (!signal.aborted) return;
+    // It takes no session: whoever comes next must not wait behind it, nor for a call that it has had.
+    const at = this.#waiting.indexOf(go);
+    if (at >= 0) this.#waiting.splice(at, 1);
+    else this.#waiting.shift()?.();
   }
 
   /** Gives a session back. `reuse` only when nothing of the user's SQL ran in it: locks and settings can outlive a rollback. */
