@@ -1,9 +1,10 @@
 import type { Connection, PoolConnection } from 'mysql2/promise';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Source } from '../../src/connectors/connector.ts';
-import type { Guard } from '../../src/connectors/mysql/guard.ts';
+import { type Guard, latestOf } from '../../src/connectors/mysql/guard.ts';
 import type { Stream } from '../../src/core/model.ts';
 import { freshMysql, type MysqlKind, mysqlKinds, privateMysql, type TestMysql } from '../support/mysql.ts';
+import { loadTimeZones } from '../support/mysql-time-zones.ts';
 import { openMysqlSource } from './mysql-support.ts';
 import { readAll } from './reading-support.ts';
 
@@ -436,6 +437,40 @@ describe.each(mysqlKinds)('the late-commit guard on %s', (kind) => {
         expect(ids(third.rows)).not.toContain(3);
       } finally {
         writer.destroy();
+        await database.query(`SET GLOBAL time_zone = '${usual?.['zone']}'`);
+      }
+    },
+  );
+
+  test.each([
+    ['America/New_York', '2026-10-31 00:00'],
+    ['Europe/Berlin', '2026-10-24 00:00'],
+    ['Australia/Lord_Howe', '2026-04-04 00:00'],
+    ['Asia/Kolkata', '2026-04-04 00:00'],
+  ])(
+    'the clock of %s is put back: nothing is written below what could be a mark before',
+    async (zone, from) => {
+      const zones = await database.pool.getConnection();
+      await loadTimeZones(zones);
+      zones.release();
+      const [usual] = await database.query('SELECT @@GLOBAL.time_zone AS zone');
+      await database.query(`SET GLOBAL time_zone = '${zone}'`);
+      try {
+        const moments = await database.query(
+          `WITH RECURSIVE m (u) AS (SELECT TIMESTAMP '${from}:00' UNION ALL SELECT u + INTERVAL 10 MINUTE FROM m WHERE u < TIMESTAMP '${from}:00' + INTERVAL 3 DAY)
+         SELECT LEAST(u, CONVERT_TZ(u, '+00:00', '${zone}')) AS written, ${latestOf('datetime', 'u')} AS latest FROM m ORDER BY u`,
+        );
+        const times = moments.map(({ written, latest }) =>
+          [String(written), String(latest)].map((at) => Date.parse(`${at}Z`)),
+        );
+        expect(times).toHaveLength(433);
+        let least = Number.POSITIVE_INFINITY;
+        for (const [written = NaN, latest = NaN] of times.toReversed()) {
+          least = Math.min(least, written);
+          expect(latest).toBeLessThanOrEqual(least);
+          expect(latest).toBeGreaterThanOrEqual(written - 3_600_000);
+        }
+      } finally {
         await database.query(`SET GLOBAL time_zone = '${usual?.['zone']}'`);
       }
     },

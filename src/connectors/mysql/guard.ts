@@ -145,14 +145,16 @@ const inServerZone = (utc: string): string => `CONVERT_TZ(${utc}, '+00:00', @@GL
 
 /**
  * The latest value that a column of times can have been given by a moment of UTC; null for other types. DATETIME and
- * DATE have no zone: the earlier of UTC and the zone of the server, whose clock may be put back by an hour this year:
- * the earlier of its summer and its winter.
+ * DATE have no zone: the earlier of UTC and the zone of the server. That zone's clock may be put back, by two hours at
+ * most anywhere (Troll), and then gives times a second time that are marks already: in the three hours before, its time
+ * is the one after the change. The other half of the year must not be asked: half a year from the last hour of summer is
+ * summer again.
  */
-function latestOf(type: string, utc: string): string | null {
+export function latestOf(type: string, utc: string): string | null {
   if (type === 'timestamp') return utc;
   if (type !== 'datetime' && type !== 'date') return null;
-  const halfYear = 'INTERVAL 182 DAY';
-  const other = `(${inServerZone(`(${utc} + ${halfYear})`)} - ${halfYear})`;
+  const ahead = 'INTERVAL 3 HOUR';
+  const other = `(${inServerZone(`(${utc} + ${ahead})`)} - ${ahead})`;
   // CONVERT_TZ is NULL for a named zone while the tables of zones are empty: the earliest zone there is.
   const least = `LEAST(${utc}, COALESCE(LEAST(${inServerZone(utc)}, ${other}), ${utc} - INTERVAL 13 HOUR))`;
   return type === 'date' ? `CAST(${least} AS DATE)` : least;
