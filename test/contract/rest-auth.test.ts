@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,6 +14,7 @@ import { openStore, type StoreOptions } from '../../src/store/open.ts';
 import { createKeptSecrets } from '../../src/vault/kept-secrets.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { clientOf, failureOf, get, never, serve, textOf } from '../support/http-support.ts';
+import { freshWarehouse } from '../support/landed.ts';
 import { CLIENT_SECRET, type Oauth, startOauth } from '../support/oauth.ts';
 
 /** Who we are: said where it belongs, and nowhere else. */
@@ -105,6 +106,71 @@ describe.each(Object.keys(FIXED))('%s', (name) => {
     expect(leaks(client.notices().join())).toEqual([]);
     expect(leaks(client.clean(JSON.stringify(api.seen)))).toEqual([]);
   });
+});
+
+describe('a server that makes further addresses of the request it got', () => {
+  const key = { type: 'api_key', name: 'access', value: CANARY, in: 'query' } as const;
+
+  test('sends on to another host: the key does not go along, what the other host named itself does', async () => {
+    await using other = await serve((_request, response) => void response.end('[]'));
+    await using api = await serve((request, response) => {
+      const { search } = new URL(request.url, api.origin);
+      const back = encodeURIComponent(`${api.origin}${request.url}`);
+      const to = request.url.startsWith('/in') ? `/sign-in?return_to=${back}&x=1` : `/files${search}`;
+      const own = request.url.startsWith('/signed') ? '/signed?access=its-own&a=b%2Cc,d' : to;
+      response.writeHead(302, { location: `${other.origin}${own}` }).end();
+    });
+    await using client = clientOf(api.origin, { auth: key });
+    for (const path of ['/files?page=1', '/in', '/signed']) await textOf(client, get(`${api.origin}${path}`));
+    expect(other.seen.map(({ url }) => url)).toEqual([
+      '/files?page=1',
+      '/sign-in?x=1',
+      '/signed?access=its-own&a=b%2Cc,d',
+    ]);
+    expect(leaks(JSON.stringify(other.seen))).toEqual([]);
+  });
+
+  test.each([
+    ['link_header', key],
+    ['next_url', key],
+    // As an API does that takes its token either way.
+    ['next_url', { type: 'bearer', token: 'canary-5up3r-s3cret-token' }],
+  ] as const)(
+    'names the next page by %s with the credential in it: the position that is stored has none',
+    async (type, auth) => {
+      await using api = await serve((request, response, count) => {
+        const url = new URL(request.url, api.origin);
+        if (auth.type === 'bearer') url.searchParams.set('access_token', auth.token);
+        const page = Number(url.searchParams.get('page') ?? 1);
+        url.searchParams.set('page', String(page + 1));
+        const said = url.searchParams.get('access') ?? request.headers['authorization']?.slice(7);
+        if (said !== (auth.type === 'bearer' ? auth.token : CANARY))
+          return void response.writeHead(401).end();
+        if (count === 4) stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+        if (page < 6 && type === 'link_header') response.setHeader('link', `<${url.href}>; rel="next"`);
+        response.end(JSON.stringify({ rows: [{ id: page }], next: page < 6 ? url.href : null }));
+      });
+      const stop = new AbortController();
+      using warehouse = freshWarehouse();
+      const pagination = type === 'next_url' ? { type, next: 'next' } : { type };
+      const stream = {
+        name: 'rows',
+        path: '/rows',
+        primary_key: ['id'],
+        rest: { records: 'rows', pagination },
+      };
+      const run = { url: api.origin, stream, config: { auth } };
+      expect((await warehouse.sync({ ...run, signal: stop.signal })).status).toBe('cancelled');
+      const [stored] = warehouse.query('SELECT * FROM _millrace_cursors');
+      expect(JSON.stringify(stored)).toContain('page=');
+      expect(leaks(JSON.stringify(stored))).toEqual([]);
+      expect((await warehouse.sync(run)).error).toBeUndefined();
+      expect(warehouse.query('SELECT count(*) AS n FROM api__rows')).toEqual([{ n: 6 }]);
+      for (const end of ['', '-wal'])
+        if (existsSync(warehouse.file + end))
+          expect(leaks(readFileSync(warehouse.file + end, 'latin1')), end).toEqual([]);
+    },
+  );
 });
 
 describe.each([

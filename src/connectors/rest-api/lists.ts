@@ -100,12 +100,13 @@ async function* restartable(
 }
 
 function pagerFor(list: ListContext): Pager {
-  const { settings, plan, asked, key } = list;
+  const { settings, client, plan, asked, key } = list;
   return createPager(plan.pagination, {
     maxPages: plan.maxPages,
     // Pages may overlap only where rows are found again by their own fields.
     keyed: key.length > 0 && plan.explode === null,
     url: listUrl(settings, plan, asked),
+    withoutCredentials: client.withoutCredentials,
   });
 }
 

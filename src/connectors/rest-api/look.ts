@@ -238,11 +238,12 @@ function nextRequest(context: ListContext, page: RawPage): string | null {
   return context.client.clean(`${method} ${url.href}${body === undefined ? '' : ` with ${body}`}`);
 }
 
-function pagerOf({ settings, plan, asked }: ListContext): Pager {
+function pagerOf({ settings, client, plan, asked }: ListContext): Pager {
   return createPager(plan.pagination, {
     maxPages: plan.maxPages,
     keyed: false,
     url: listUrl(settings, plan, asked),
+    withoutCredentials: client.withoutCredentials,
   });
 }
 

@@ -35,11 +35,12 @@ export async function* parentsFrom(
   field: string,
   from: ParentPlace | null,
 ): AsyncGenerator<Parent, void, void> {
-  const { settings, plan } = context;
+  const { settings, client, plan } = context;
   const pager = createPager(plan.pagination, {
     maxPages: plan.maxPages,
     keyed: true,
     url: listUrl(settings, plan, everything),
+    withoutCredentials: client.withoutCredentials,
   });
   const resumed = from === null ? null : pager.resume(from.page);
   let page: PagePosition = resumed ?? pager.first;

@@ -10,6 +10,8 @@ export interface Cleaner {
   /** Headers that somebody declared: under an unusual name any of them may be a key. Those that never are stay readable. */
   addHeaders(headers: Readonly<Record<string, string>>): void;
   add(...secrets: readonly string[]): void;
+  /** Whether the text is a secret, in one of those forms. */
+  knows(text: string): boolean;
   /** The text with every secret, in each form it may have on its way, masked; and scrubbed of what looks like one. */
   clean(text: string): string;
   /** A URL as an error may show it: credentials and long values masked or cut. */
@@ -40,6 +42,7 @@ export function createCleaner(secrets: readonly string[]): Cleaner {
       // The longest first: a secret may hold another one.
       forms = [...known].sort((one, other) => other.length - one.length);
     },
+    knows: (text) => known.has(text),
     clean(text) {
       let clean = text;
       for (const form of forms) clean = maskRuns(clean, form);

@@ -20,6 +20,8 @@ export interface HttpClient extends AsyncDisposable {
   ask<T>(request: HttpRequest, use: (response: HttpResponse) => Promise<T>, signal: AbortSignal): Promise<T>;
   /** The text without any credential of this client: for what a server said and a person will read. */
   clean(text: string): string;
+  /** An address that the API has named, as it may be stored: whoever asks for it is told again. */
+  withoutCredentials(url: URL): URL;
   /** What the API last said of its limits; null when it said nothing. */
   readonly limits: RateLimits | null;
   /** What a run should tell: waits the server asked for, redirects. Sentences, each once. */

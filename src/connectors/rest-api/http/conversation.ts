@@ -3,6 +3,7 @@ import type { HostServices } from '../../connector.ts';
 import { createAuthenticator } from '../auth/authenticator.ts';
 import type { TokenFetch } from '../auth/oauth.ts';
 import { createAddressRules, type Resolve } from './addresses.ts';
+import { isEchoed, withoutParams } from './bare.ts';
 import { createCleaner } from './clean.ts';
 import type { ClientSettings, HttpClient, HttpRequest, RateLimits, StatusRule } from './client.ts';
 import { deliver, type Parcel, type Postman } from './deliver.ts';
@@ -60,6 +61,8 @@ export function createClient(settings: ClientSettings, host: HostServices, resol
     now: Date.now,
   });
   const home = settings.baseUrl.origin;
+  const keyParam =
+    settings.auth.type === 'api_key' && settings.auth.in === 'query' ? settings.auth.name : null;
 
   const carry = <T>(request: HttpRequest, use: Parcel<T>['use'], signal: AbortSignal): Promise<T> =>
     deliver(
@@ -80,6 +83,8 @@ export function createClient(settings: ClientSettings, host: HostServices, resol
         signal,
       ),
     clean: cleaner.clean,
+    withoutCredentials: (url) =>
+      withoutParams(url, (name, value) => name === keyParam || isEchoed(cleaner, name, value)),
     get limits() {
       return limits;
     },

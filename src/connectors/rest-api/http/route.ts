@@ -3,6 +3,7 @@ import { MillraceError } from '../../../core/errors.ts';
 import type { HostServices, Release, TurnLimits } from '../../connector.ts';
 import type { Credentials } from '../auth/authenticator.ts';
 import type { AddressRules } from './addresses.ts';
+import { holdsKey, isEchoed, withoutParams } from './bare.ts';
 import type { Cleaner } from './clean.ts';
 import type { HttpRequest } from './client.ts';
 import { type Answer, type ExchangeLimits, exchange } from './exchange.ts';
@@ -58,7 +59,7 @@ export async function travel(journey: Journey, road: Road, signal: AbortSignal):
     arrival.answer.discard();
     arrival.release();
     if (hop === HOPS_MAX) throw tooFar(road.cleaner.showUrl(journey.request.url));
-    leg = nextLeg(leg, { location, status: arrival.answer.status, road });
+    leg = nextLeg(leg, { location, status: arrival.answer.status, journey, road });
   }
 }
 
@@ -108,18 +109,26 @@ function redirection({ status, headers }: Answer): string | null {
   return [301, 302, 303, 307, 308].includes(status) ? headers.get('location') : null;
 }
 
-function nextLeg(
-  { url, method, body }: Leg,
-  { location, status, road }: { readonly location: string; readonly status: number; readonly road: Road },
-): Leg {
-  const next = URL.parse(location, url.href);
+interface Onward {
+  readonly location: string;
+  readonly status: number;
+  readonly journey: Journey;
+  readonly road: Road;
+}
+
+function nextLeg({ url, method, body }: Leg, { location, status, journey, road }: Onward): Leg {
+  const given = URL.parse(location, url.href);
   const from = road.cleaner.showUrl(url);
-  if (next === null) {
+  if (given === null) {
     throw new MillraceError('response_invalid', `${from} sends on to something that is no URL.`, {
       hint: "Ask the API's makers, or correct base_url and the path of the stream.",
     });
   }
-  next.hash = '';
+  given.hash = '';
+  const next = withoutParams(
+    given,
+    (name, value) => holdsKey(journey.credentials, value) || isEchoed(road.cleaner, name, value),
+  );
   const to = road.cleaner.showUrl(next);
   if (url.protocol === 'https:' && next.protocol === 'http:') {
     throw new MillraceError('host_not_allowed', `${from} sends on to ${to}, which is not encrypted.`, {

@@ -4,7 +4,7 @@ import type { PaginationConfig } from '../../../core/rest.ts';
 import { expression, truthy } from '../jmespath.ts';
 import { type Brakes, repeated } from './brakes.ts';
 import { nextLink } from './link-header.ts';
-import type { Next, PagePosition, Pager, RawPage } from './pager.ts';
+import type { Next, PagePosition, Pager, PagerOptions, RawPage } from './pager.ts';
 import { saysEnd } from './totals.ts';
 
 type CursorConfig = Extract<PaginationConfig, { readonly type: 'cursor' }>;
@@ -48,20 +48,25 @@ function cursorText(given: unknown): string | null {
 }
 
 /** `Link: <…>; rel="next"` (RFC 8288). */
-export function linkHeaderPager(brakes: Brakes, base: URL): Pager {
-  return urlPager(brakes, base, (page) => nextLink(page.header('link')));
+export function linkHeaderPager(brakes: Brakes, way: PagerOptions): Pager {
+  return urlPager(brakes, way, (page) => nextLink(page.header('link')));
 }
 
 /** The address of the next page in the body. */
-export function nextUrlPager(config: NextUrlConfig, brakes: Brakes, base: URL): Pager {
+export function nextUrlPager(config: NextUrlConfig, brakes: Brakes, way: PagerOptions): Pager {
   const find = expression(config.next);
-  return urlPager(brakes, base, (page) => {
+  return urlPager(brakes, way, (page) => {
     const given = find(page.envelope());
     return typeof given === 'string' && given !== '' ? given : null;
   });
 }
 
-function urlPager(brakes: Brakes, base: URL, find: (page: RawPage) => string | null): Pager {
+function urlPager(
+  brakes: Brakes,
+  { url: base, withoutCredentials = (url) => url }: PagerOptions,
+  find: (page: RawPage) => string | null,
+): Pager {
+  const bare = (url: URL): string => withoutCredentials(url).href;
   return {
     first: { at: 'first' },
     wantsKeys: false,
@@ -74,16 +79,17 @@ function urlPager(brakes: Brakes, base: URL, find: (page: RawPage) => string | n
       if (brakes.seen(page)) throw repeated();
       const given = find(page);
       if (given === null) return { end: 'there is no further address' };
-      const url = followed(given, page.url, base);
+      const url = bare(followed(given, page.url, base));
       brakes.asked(url);
       return { next: { at: 'url', url } };
     },
     missing: () => null,
     notices: () => [],
-    resume: (position: PagePosition) =>
-      position.at === 'first' || (position.at === 'url' && URL.parse(position.url)?.origin === base.origin)
-        ? position
-        : null,
+    resume(position: PagePosition) {
+      if (position.at === 'first') return position;
+      const url = position.at === 'url' ? URL.parse(position.url) : null;
+      return url?.origin === base.origin ? { at: 'url', url: bare(url) } : null;
+    },
   };
 }
 
@@ -91,7 +97,7 @@ function urlPager(brakes: Brakes, base: URL, find: (page: RawPage) => string | n
  * The next address, made whole. It stays where the connector was registered for: a link to another host would carry the
  * reading away from where its credentials belong. A server behind a proxy often writes http for itself; that is mended.
  */
-function followed(given: string, page: URL, base: URL): string {
+function followed(given: string, page: URL, base: URL): URL {
   const url = URL.parse(given, page.href);
   if (url !== null) {
     if (
@@ -106,7 +112,7 @@ function followed(given: string, page: URL, base: URL): string {
     url.username = '';
     url.password = '';
     url.hash = '';
-    if (url.origin === base.origin) return url.href;
+    if (url.origin === base.origin) return url;
   }
   throw new MillraceError(
     'host_not_allowed',

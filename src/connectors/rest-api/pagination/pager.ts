@@ -72,6 +72,8 @@ export interface PagerOptions {
   readonly keyed: boolean;
   /** Where the list is asked for: addresses of next pages must not lead away from it. */
   readonly url: URL;
+  /** Makes an address of the API one that may be stored. Absent: none of them can hold a credential. */
+  readonly withoutCredentials?: (url: URL) => URL;
 }
 
 /** The pager of a stream. `auto` must have been decided before. */
@@ -87,9 +89,9 @@ export function createPager(config: PaginationConfig, options: PagerOptions): Pa
     case 'cursor':
       return cursorPager(config, brakes);
     case 'link_header':
-      return linkHeaderPager(brakes, options.url);
+      return linkHeaderPager(brakes, options);
     case 'next_url':
-      return nextUrlPager(config, brakes, options.url);
+      return nextUrlPager(config, brakes, options);
     case 'keyset':
       return keysetPager(config, brakes);
     case 'auto':
