@@ -1,3 +1,5 @@
+import type { ServerResponse } from 'node:http';
+import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MillraceError } from '../../src/core/errors.ts';
@@ -232,5 +234,142 @@ describe('the list of one parent, by cursor', () => {
     expect(warehouse.query('SELECT line FROM api__lines ORDER BY line')).toEqual(
       Array.from({ length: 8 }, (_, at) => ({ line: at + 1 })),
     );
+  });
+});
+
+describe('cut off in the middle of a list', () => {
+  /** Two parents a page; each list has `last` pages, one row on each. */
+  interface Shelves {
+    ids: number[];
+    last: number;
+    parents: 'page' | 'cursor' | 'all';
+    children: 'link_header' | 'page';
+    /** Cursors of the parents begin with it; others are refused. */
+    token: string;
+    hook: (url: URL) => void;
+  }
+  let shelves: Shelves;
+  let shop: TestApi;
+  beforeEach(async () => {
+    shelves = { ids: [1, 2, 3, 4], last: 3, parents: 'page', children: 'page', token: 'old', hook: () => {} };
+    shop = await serve((request, response) => {
+      const url = new URL(request.url ?? '/', shop.url);
+      shelves.hook(url);
+      if (url.pathname === '/shelves') return shelvesOf(url, response);
+      const id = Number(url.pathname.split('/')[2]);
+      const page = Number(url.searchParams.get('page') ?? 1);
+      if (page > shelves.last) return answer(response, 200, []);
+      url.searchParams.set('page', String(page + 1));
+      const more = shelves.children === 'link_header' && page < shelves.last;
+      const link = more ? { link: `<${url.href}>; rel="next"` } : {};
+      return answer(response, 200, [{ sku: `${id}/${page}` }], link);
+    });
+  });
+  afterEach(() => shop[Symbol.asyncDispose]());
+
+  function shelvesOf(url: URL, response: ServerResponse): void {
+    const { ids, parents, token } = shelves;
+    const all = ids.map((id) => ({ id }));
+    const asked = url.searchParams.get('cursor');
+    const known = asked === null || asked.startsWith(token);
+    const page = Number(url.searchParams.get('page') ?? asked?.slice(token.length) ?? 1);
+    const data = parents === 'all' ? all : all.slice(page * 2 - 2, page * 2);
+    const next = page * 2 < all.length ? `${token}${page + 1}` : null;
+    answer(response, known ? 200 : 400, known ? { data, next } : { error: 'no such cursor' });
+  }
+
+  const ways = {
+    page: { type: 'page', page_param: 'page' },
+    cursor: { type: 'cursor', cursor_param: 'cursor', next: 'next' },
+    all: { type: 'none' },
+    link_header: { type: 'link_header' },
+  };
+
+  function run(): { url: string; stream: object; streams: object[] } {
+    const rest = { records: 'data', pagination: ways[shelves.parents] };
+    const of = { stream: 'shelves', field: 'id', param: 'id' };
+    return {
+      url: shop.url,
+      streams: [{ name: 'shelves', path: '/shelves', primary_key: ['id'], rest }],
+      stream: {
+        name: 'goods',
+        path: '/shelves/{id}/goods',
+        primary_key: ['shelves_id', 'sku'],
+        mode: 'merge',
+        rest: { pagination: ways[shelves.children], parent: of },
+      },
+    };
+  }
+
+  /** Stops when a page is asked for: the position in front of it has landed. */
+  async function stopAt(path: string, page: number): Promise<Record<string, unknown>> {
+    const stop = new AbortController();
+    shelves.hook = (url) => {
+      if (url.pathname === path && url.searchParams.get('page') === String(page))
+        stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+    };
+    expect((await warehouse.sync({ ...run(), signal: stop.signal })).status).toBe('cancelled');
+    shelves.hook = () => {};
+    return JSON.parse(String(warehouse.query('SELECT cursor FROM _millrace_cursors')[0]?.['cursor'])).run;
+  }
+
+  function goods(ids = shelves.ids): unknown[] {
+    return ids.flatMap((id) => Array.from({ length: shelves.last }, (_, at) => [id, `${id}/${at + 1}`]));
+  }
+
+  function landedGoods(): unknown[] {
+    return warehouse
+      .query('SELECT shelves_id, sku FROM api__goods ORDER BY shelves_id, sku')
+      .map(({ shelves_id, sku }) => [shelves_id, sku]);
+  }
+
+  test('its page is gone on with for its own parent only, where the page of parents before is read again', async () => {
+    shelves.children = 'link_header';
+    const { at, parent } = (await stopAt('/shelves/3/goods', 3)) as { at: object; parent: object };
+    expect(at).toEqual({ at: 'url', url: `${shop.url}/shelves/3/goods?page=3` });
+    expect(parent).toMatchObject({ page: { page: 2 }, done: 0, now: '3' });
+    const before = shop.requests.length;
+    expect((await warehouse.sync(run())).error).toBeUndefined();
+    expect(landedGoods()).toEqual(goods());
+    const asked = shop.requests.slice(before);
+    expect(asked.filter((line) => /3.goods.page=/.test(line))).toEqual(['GET /shelves/3/goods?page=3']);
+    expect(asked).not.toContain('GET /shelves/1/goods?page=4');
+  });
+
+  test('and its parent is gone meanwhile: the next one is read from its beginning', async () => {
+    shelves.parents = 'all';
+    expect(await stopAt('/shelves/2/goods', 4)).toMatchObject({
+      at: { page: 4 },
+      parent: { done: 1, now: '2' },
+    });
+    shelves.ids = [1, 3, 4];
+    expect((await warehouse.sync(run())).error).toBeUndefined();
+    expect(landedGoods().filter((row) => (row as unknown[])[0] !== 2)).toEqual(goods());
+  });
+
+  test('by a version that did not say of which parent it was: that list is read again', async () => {
+    shelves.parents = 'all';
+    await stopAt('/shelves/2/goods', 4);
+    using db = new DatabaseSync(warehouse.file);
+    db.exec(`UPDATE _millrace_cursors SET cursor = json_remove(cursor, '$.run.parent.now')`);
+    db.close();
+    shelves.ids = [1, 3, 4];
+    const before = shop.requests.length;
+    expect((await warehouse.sync(run())).error).toBeUndefined();
+    expect(landedGoods().filter((row) => (row as unknown[])[0] !== 2)).toEqual(goods());
+    // The first was done.
+    expect(shop.requests.slice(before).filter((line) => line.includes('/1/goods?page=2'))).toEqual([]);
+  });
+
+  test('and the page of parents has expired: they are gone through from the first, and that is said', async () => {
+    shelves.parents = 'cursor';
+    expect(await stopAt('/shelves/4/goods', 3)).toMatchObject({
+      parent: { page: { cursor: 'old2' }, now: '4' },
+    });
+    shelves.token = 'new';
+    const result = await warehouse.sync(run());
+    expect(result.error).toBeUndefined();
+    expect(result.warnings?.join()).toContain('did not take the position');
+    expect(landedGoods()).toEqual(goods());
   });
 });

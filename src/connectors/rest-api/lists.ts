@@ -1,13 +1,13 @@
 /** The lists of one reading in their order: one, or one for each parent row, some of them asked for ahead. */
 
-import { MillraceError } from '../../core/errors.ts';
 import type { OpenPage } from './exchange.ts';
 import type { LookedPage } from './looked.ts';
-import { type ListContext, type ListEvent, open, readList } from './pages.ts';
+import { type ListContext, type ListEvent, open } from './pages.ts';
 import { createPager, type PagePosition, type Pager } from './pagination/pager.ts';
 import { type Parent, type ParentPlace, parentsFrom } from './parents.ts';
 import type { StreamPlan } from './plan.ts';
 import { listUrl } from './request.ts';
+import { restartable } from './restart.ts';
 
 /** Where a reading stands among its lists. */
 export interface Place {
@@ -45,58 +45,13 @@ async function* readOne(context: ListsContext, from: Place | null): AsyncGenerat
     asked: { bounds: context.bounds, parent: null },
     parentValue: null,
   };
-  for await (const event of restartable(context, { list, from: from?.at ?? null, looked: context.looked })) {
+  const { looked, opened, notice } = context;
+  const start = { newPager: () => pagerFor(list), from: from?.at ?? null, looked, opened, notice };
+  for await (const event of restartable(list, start)) {
     if (event.kind === 'records') yield event;
     else if (event.next !== null) yield { kind: 'place', place: { at: event.next, parent: null } };
   }
   yield { kind: 'list' };
-}
-
-interface Start {
-  readonly list: ListContext;
-  readonly from: PagePosition | null;
-  readonly first?: Promise<OpenPage> | undefined;
-  readonly looked?: LookedPage | null;
-}
-
-/** What an API says to a cursor it has forgotten, or an address that has expired. */
-const expired: ReadonlySet<string> = new Set([
-  'invalid_config',
-  'not_found_at_source',
-  'response_invalid',
-  'cursor_invalid',
-]);
-
-/** A list from a stored position, or from its beginning where the API does not know that position any more. */
-async function* restartable(
-  context: ListsContext,
-  { list, from, first, looked = null }: Start,
-): AsyncGenerator<ListEvent, void, void> {
-  const pager = pagerFor(list);
-  const resumed = from === null || from.at === 'first' ? null : pager.resume(from);
-  let begun = false;
-  try {
-    for await (const event of readList(list, {
-      pager,
-      from: resumed ?? pager.first,
-      first,
-      looked,
-      opened: context.opened,
-    })) {
-      begun = true;
-      yield event;
-    }
-  } catch (error) {
-    if (begun || resumed === null || !(error instanceof MillraceError) || !expired.has(error.code))
-      throw error;
-    context.notice(
-      'The API did not take the position that an interrupted reading had left; the list was read from its beginning.',
-    );
-    const again = pagerFor(list);
-    yield* readList(list, { pager: again, from: again.first, opened: context.opened });
-  } finally {
-    for (const sentence of pager.notices()) context.notice(sentence);
-  }
 }
 
 function pagerFor(list: ListContext): Pager {
@@ -127,8 +82,7 @@ async function* readEach(
   const { list } = context;
   const parents = parentsFrom(
     { ...list, plan: parentPlan },
-    list.plan.parent?.field ?? '',
-    from?.parent ?? null,
+    { field: list.plan.parent?.field ?? '', from: from?.parent ?? null, notice: context.notice },
   );
   const queue: Ahead[] = [];
   let childAt = from?.at ?? null;
@@ -142,8 +96,8 @@ async function* readEach(
       const head = queue.shift();
       if (head === undefined) return;
       // A place inside of a list belongs to the parent it was left at.
-      const at = childAt !== null && head.parent.here.done === from?.parent?.done ? childAt : null;
-      childAt = null;
+      const at = head.parent.text === from?.parent?.now ? childAt : null;
+      if (at !== null) childAt = null;
       yield* readChild(context, head, at);
     }
   } finally {
@@ -164,7 +118,9 @@ async function* readChild(
   const page = at === null ? await head.first : undefined;
   if (at !== null) head.first.then((unwanted) => unwanted?.close()).catch(() => undefined);
   const first = page === undefined ? undefined : Promise.resolve(page);
-  for await (const event of restartable(context, { list, from: at, first })) {
+  const { opened, notice } = context;
+  const start = { newPager: () => pagerFor(list), from: at, first, opened, notice };
+  for await (const event of restartable(list, start)) {
     if (event.kind === 'records') yield event;
     else
       yield {

@@ -1,9 +1,10 @@
 /** The rows of another stream, one list to ask for each: in order, with a place to go on from. */
 
 import { isRaw } from '../../core/exact-json.ts';
-import { type ListContext, readList } from './pages.ts';
-import { createPager, type PagePosition } from './pagination/pager.ts';
+import type { ListContext } from './pages.ts';
+import { createPager, type PagePosition, type Pager } from './pagination/pager.ts';
 import { everything, listUrl } from './request.ts';
+import { restartable } from './restart.ts';
 
 /** One parent row. */
 export interface Parent {
@@ -21,10 +22,20 @@ export interface ParentPlace {
   readonly page: PagePosition;
   readonly done: number;
   readonly last: string | null;
+  /** The one whose list is being read, by what is sent; null between two of them. */
+  readonly now: string | null;
 }
 
 /** Values remembered so that none is asked about twice; beyond this a repetition only costs a request. */
 const seenMax = 200_000;
+
+export interface ParentsStart {
+  /** The field whose value is asked about. */
+  readonly field: string;
+  /** Null: from the first. */
+  readonly from: ParentPlace | null;
+  readonly notice: (sentence: string) => void;
+}
 
 /**
  * The parents from a place on. A page of them is read to its end before the first is handed out: its answer is not kept
@@ -32,25 +43,28 @@ const seenMax = 200_000;
  */
 export async function* parentsFrom(
   context: Omit<ListContext, 'asked' | 'parentValue' | 'key'>,
-  field: string,
-  from: ParentPlace | null,
+  { field, from, notice }: ParentsStart,
 ): AsyncGenerator<Parent, void, void> {
   const { settings, client, plan } = context;
-  const pager = createPager(plan.pagination, {
-    maxPages: plan.maxPages,
-    keyed: true,
-    url: listUrl(settings, plan, everything),
-    withoutCredentials: client.withoutCredentials,
-  });
-  const resumed = from === null ? null : pager.resume(from.page);
-  let page: PagePosition = resumed ?? pager.first;
-  // Another page than the one that was left: counted from its beginning.
-  let skip =
-    from !== null && resumed !== null && JSON.stringify(resumed) === JSON.stringify(from.page) ? from : null;
+  const newPager = (): Pager =>
+    createPager(plan.pagination, {
+      maxPages: plan.maxPages,
+      keyed: true,
+      url: listUrl(settings, plan, everything),
+      withoutCredentials: client.withoutCredentials,
+    });
+  let page: PagePosition = { at: 'first' };
+  let skip: ParentPlace | null = null;
+  const begins = (at: PagePosition): void => {
+    page = at;
+    // Another page than the one that was left: counted from its beginning.
+    skip = JSON.stringify(at) === JSON.stringify(from?.page) ? from : null;
+  };
   const seen = new Set<string>();
   let values: unknown[] = [];
   const list = { ...context, asked: everything, parentValue: null, key: [field] };
-  for await (const event of readList(list, { pager, from: page, ahead: false })) {
+  const start = { newPager, from: from?.page ?? null, notice, begins, ahead: false };
+  for await (const event of restartable(list, start)) {
     if (event.kind === 'records') {
       for (const record of event.records) values.push(record[field] ?? null);
       continue;
@@ -77,8 +91,8 @@ function* handedOut(
     if (text === null || seen.has(text)) continue;
     if (seen.size < seenMax) seen.add(text);
     if (at < done) continue;
-    const here = { page, done: at, last: texts[at - 1] ?? null };
-    yield { value: values[at], text, here, done: { page, done: at + 1, last: text } };
+    const here = { page, done: at, last: texts[at - 1] ?? null, now: text };
+    yield { value: values[at], text, here, done: { page, done: at + 1, last: text, now: null } };
   }
 }
 

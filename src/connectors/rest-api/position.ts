@@ -27,8 +27,16 @@ const run = z.object({
   window: z.number().nullable(),
   /** The page to go on with. */
   at: pagePosition,
-  /** The parent page that is being gone through, how many of its rows are done, and the last of them. */
-  parent: z.object({ page: pagePosition, done: z.number(), last: z.string().nullable() }).nullable(),
+  /** The parent page that is being gone through, how many of its rows are done, the last of them, and the one that `at` is of. */
+  parent: z
+    .object({
+      page: pagePosition,
+      done: z.number(),
+      last: z.string().nullable(),
+      // Positions of earlier versions do not say it: then that parent's list is read from its beginning.
+      now: z.string().nullable().default(null),
+    })
+    .nullable(),
 });
 
 /**
