@@ -120,6 +120,32 @@ describe('what changed since', () => {
     expect(second.warnings?.join('\n')).toMatch(/records were read and left out/);
   });
 
+  test.each([
+    ['2026-01-01T00:00:10Z', momentOf, 52],
+    ['2026-01-01T02:00:10+02:00', momentOf, 52],
+    ['2026-01-01T02:00:10+0200', momentOf, 52],
+    ['2025-12-31 19:00:10-05', momentOf, 52],
+    ['2026-01-01', momentOf, 61],
+    [Date.UTC(2026, 0, 1, 0, 0, 10) / 1_000, momentOf, 52],
+    ['2026-01-01T02:00:10+02:00', (second: number) => momentOf(second).slice(0, -1), 52],
+    [
+      '2026-02-10T01:00:00+02:00',
+      (day: number) => new Date(Date.UTC(2026, 1, day)).toISOString().slice(0, 10),
+      53,
+    ],
+    ['soon', momentOf, 61],
+  ] as const)(
+    'begins at %j, as its values are written, where the API cannot be asked',
+    async (start, written, rows) => {
+      api.things = api.things.map((one) => ({ ...one, updated_at: written(one.id) }));
+      // One half a second behind the beginning.
+      const close = written(10).replace(/(T.*?)(Z?)$/, '$1.5$2');
+      api.things.push(thing(61, { updated_at: close }));
+      const declared = stream('cursor', { pagination: cursor, cursor_start: start });
+      expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_written: rows });
+    },
+  );
+
   test('in windows of time, with an end to each, where an API caps what it answers', async () => {
     const declared = stream('cursor', {
       pagination: cursor,

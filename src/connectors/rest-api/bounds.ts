@@ -1,11 +1,27 @@
 /** What an incremental reading asks the API for: from where, and up to where. */
 
-import { formatMark, type Mark, type MarkKind, markAt } from './marks.ts';
+import { formatMark, type Mark, type MarkKind, markAt, markMs, numberMs } from './marks.ts';
 import type { StreamPlan } from './plan.ts';
 
 /** The beginning that was declared, as a mark; null without one. */
 export function startMark({ cursorStart }: StreamPlan): Mark | null {
   return cursorStart === null ? null : String(cursorStart);
+}
+
+/**
+ * A declared beginning in the form of the column's own values, to be compared with them: a person writes a time in any
+ * zone, or a day. Null where it cannot be compared, and leaves nothing out.
+ */
+export function startAs(
+  start: Mark,
+  kind: MarkKind,
+  { format, zoned }: { readonly format: string; readonly zoned: boolean },
+): Mark | null {
+  const like = kindOfText(start);
+  if (kind === 'text' || (kind === 'number' && like === 'number')) return start;
+  if (kind === 'number' && !format.includes('epoch_')) return null;
+  const ms = markMs(start, like, format) ?? (like === 'number' ? numberMs(start) : null);
+  return ms === null || Number.isNaN(ms) ? null : markAt(ms, kind, { format, zoned });
 }
 
 /**

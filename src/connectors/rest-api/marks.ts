@@ -2,7 +2,7 @@
 
 import type { Value } from '../../core/types.ts';
 import type { Lookback } from '../sql/lookback.ts';
-import type { Kind } from './kinds.ts';
+import { type Kind, normalTime } from './kinds.ts';
 
 /** A cursor value as text, in the form in which it lands. */
 export type Mark = string;
@@ -52,7 +52,10 @@ export function compareMarks(one: Mark, other: Mark, kind: MarkKind): number {
 
 /** Milliseconds of a time mark, and of a number that counts seconds or milliseconds; null for others. */
 export function markMs(mark: Mark, kind: MarkKind, format: string): number | null {
-  if (kind === 'time') return Date.parse(/(Z|[+-]\d\d:\d\d)$/.test(mark) ? mark : `${mark}Z`);
+  if (kind === 'time') {
+    const time = normalTime(mark);
+    return Date.parse(/(Z|[+-]\d\d:\d\d)$/.test(time) ? time : `${time}Z`);
+  }
   if (kind === 'date') return Date.parse(`${mark}T00:00:00Z`);
   if (kind !== 'number') {
     const ms = Date.parse(mark);
@@ -146,7 +149,7 @@ function part(name: string, mark: Mark, kind: MarkKind): string {
 }
 
 /** A bare number as a moment: milliseconds when it is too large for seconds of this millennium. */
-function numberMs(mark: Mark): number | null {
+export function numberMs(mark: Mark): number | null {
   const value = Number(mark);
   if (!Number.isFinite(value)) return null;
   return value > 1e11 ? value : value * 1_000;

@@ -3,7 +3,7 @@ import type { Batch, Cursor, ResolvedStream } from '../../core/model.ts';
 import type { Value } from '../../core/types.ts';
 import type { Agreement, Reading } from '../connector.ts';
 import { plain } from '../sql/names.ts';
-import { boundParams, kindOfText, startMark } from './bounds.ts';
+import { boundParams, kindOfText, startAs, startMark } from './bounds.ts';
 import { guardText } from './guard.ts';
 import { nothingSeen, type SeenMarks, seeMark, settledMark } from './high-mark.ts';
 import { createRowMaker, type RowMaker } from './infer.ts';
@@ -197,7 +197,7 @@ class RestReading implements Reading {
     const kind = this.#kind();
     if (place === -1 || kind === null) return { values, rows };
     const width = this.#maker.columns.length;
-    const floor = plan.cursorParam === null ? lower : null;
+    const floor = plan.cursorParam === null ? this.#floor(lower, kind) : null;
     let kept = 0;
     for (let row = 0; row < rows; row++) {
       const mark = markOf(values[row * width + place] ?? null);
@@ -209,6 +209,12 @@ class RestReading implements Reading {
     this.#older += rows - kept;
     values.length = kept * width;
     return { values, rows: kept };
+  }
+
+  /** What is older was there before; or comes before the declared beginning, which is no value of the column. */
+  #floor(lower: Mark | null, kind: MarkKind): Mark | null {
+    if (lower === null || this.#mark !== null) return lower;
+    return startAs(lower, kind, { format: this.#options.plan.cursorFormat, zoned: this.#zoned() });
   }
 
   /** Windows of time from the mark on, or one without ends. */
