@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { normalTime } from '../../src/connectors/rest-api/kinds.ts';
 import { MillraceError } from '../../src/core/errors.ts';
 import { freshWarehouse, type Warehouse } from '../support/landed.ts';
+import { answer, queryOf, serve } from '../support/rest-apis.ts';
 import { type ListApi, momentOf, serveList, thing } from '../support/rest-list.ts';
 import { createRng, testSeed } from '../support/rng.ts';
 
@@ -160,7 +161,7 @@ describe('what changed since', () => {
     expect(first.rows_written).toBe(60);
     const asked = queries().map((query) => [query.get('since'), query.get('until')]);
     expect(asked).toContainEqual(['2026-01-01T00:00:00Z', '2026-01-31T00:00:00Z']);
-    expect(asked).toContainEqual(['2026-01-31T00:00:00Z', '2026-03-02T00:00:00Z']);
+    expect(asked).toContainEqual(['2026-01-30T23:59:59Z', '2026-03-02T00:00:00Z']);
     const before = api.requests.length;
     api.things.push(thing(61, { updated_at: new Date(Date.now() - 5_000).toISOString() }));
     expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_written: 1 });
@@ -170,6 +171,77 @@ describe('what changed since', () => {
         .slice(before)
         .filter((query) => (query.get('since') ?? '') < '2026-02').length,
     ).toBeLessThan(2);
+  });
+
+  describe.each([
+    ['leaves out both', (a: number, b: number) => a < b],
+    ['answers both', (a: number, b: number) => a <= b],
+  ])('in windows of time, of whose ends the API %s,', (_, inOrder) => {
+    const day = 86_400_000;
+    const first = Math.floor(Date.now() / day) * day - 5 * day;
+    const formats: Readonly<Record<string, (asked: string) => number>> = {
+      iso: Date.parse,
+      date: Date.parse,
+      epoch_s: (asked) => Number(asked) * 1_000,
+      epoch_ms: Number,
+    };
+
+    test.each(
+      ['merge', 'append'].flatMap((mode) => Object.keys(formats).map((format) => [mode, format] as const)),
+    )('no row at an end is lost or doubled: %s by %s', async (mode, cursor_format) => {
+      const read = formats[cursor_format] ?? Number;
+      // Most of them where one window ends and the next begins; two of them are the same where nothing has to tell them apart.
+      const rows = [5_000, day, day + 1_000, 2 * day, 2 * day, 3 * day - 1_000, 3 * day].map((at, n) => ({
+        n: mode === 'merge' || n !== 4 ? n : 3,
+        at: first + at,
+      }));
+      await using own = await serve((request, response) => {
+        const query = queryOf(request);
+        if (own.requests.length === 4) stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+        const [since, until] = [read(query.get('since') ?? '0'), read(query.get('until') ?? '0')];
+        const known = (at: number): number => (cursor_format === 'date' ? Math.floor(at / day) * day : at);
+        const found = rows.filter(({ at }) => inOrder(since, known(at)) && inOrder(known(at), until));
+        const written = (at: number): unknown =>
+          cursor_format === 'epoch_ms'
+            ? at
+            : cursor_format === 'epoch_s'
+              ? at / 1_000
+              : new Date(at).toISOString();
+        answer(
+          response,
+          200,
+          found.map(({ n, at }) => ({ n, at: written(at) })),
+        );
+      });
+      const stop = new AbortController();
+      const start = first - day;
+      const declared = {
+        name: 'events',
+        path: '/events',
+        mode,
+        ...(mode === 'merge' ? { primary_key: ['n'] } : {}),
+        cursor: 'at',
+        rest: {
+          pagination: { type: 'none' },
+          cursor_param: 'since',
+          cursor_end_param: 'until',
+          cursor_format,
+          cursor_start: cursor_format.startsWith('epoch_')
+            ? start / (cursor_format === 'epoch_s' ? 1_000 : 1)
+            : new Date(start).toISOString(),
+          window: '1d',
+        },
+      };
+      const cut = await warehouse.sync({ url: own.url, stream: declared, signal: stop.signal });
+      expect(cut.status).toBe('cancelled');
+      for (let run = 0; run < 2; run += 1) {
+        expect((await warehouse.sync({ url: own.url, stream: declared })).error).toBeUndefined();
+        expect(
+          warehouse.query('SELECT n FROM api__events ORDER BY n').map(({ n }) => n),
+          `run ${run}`,
+        ).toEqual(rows.map(({ n }) => n));
+      }
+    });
   });
 
   test('with rows in the order of the cursor the mark moves with every page', async () => {

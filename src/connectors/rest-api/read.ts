@@ -10,19 +10,12 @@ import { createRowMaker, type RowMaker } from './infer.ts';
 import { kindOfColumn } from './kinds.ts';
 import { type ListsContext, type Place, type ReadEvent, readLists } from './lists.ts';
 import type { LookedPage } from './looked.ts';
-import {
-  compareMarks,
-  lowerBound,
-  type Mark,
-  type MarkKind,
-  markAt,
-  markKind,
-  markMs,
-  markOf,
-} from './marks.ts';
+import { compareMarks, lowerBound, type Mark, type MarkKind, markAt, markKind, markOf } from './marks.ts';
 import type { StreamPlan } from './plan.ts';
 import { type Run, usablePosition, writePosition } from './position.ts';
+import { createRepeats } from './repeats.ts';
 import type { RestContext } from './sample.ts';
+import { type Window, windowsOf } from './windows.ts';
 
 /** What a reading is made from. */
 export interface ReadOptions {
@@ -59,6 +52,7 @@ class RestReading implements Reading {
   readonly #notices = new Set<string>();
   readonly #of: string;
   readonly #paged: string;
+  readonly #repeats = createRepeats();
   /** Everything below is here. */
   #mark: Mark | null;
   readonly #run: Run | null;
@@ -127,6 +121,7 @@ class RestReading implements Reading {
   async *#read(): AsyncGenerator<Batch, void, void> {
     const { stream } = this.#options;
     for (const window of this.#windows()) {
+      this.#repeats.turn();
       yield* this.#readWindow(window);
       if (window.to !== null && window.next !== null) this.#mark = this.#windowMark(window.to);
     }
@@ -189,7 +184,7 @@ class RestReading implements Reading {
   #keepNewer(
     values: Value[],
     rows: number,
-    { lower }: Window,
+    { lower, again }: Window,
   ): { readonly values: Value[]; readonly rows: number } {
     const { stream, plan } = this.#options;
     const place =
@@ -198,17 +193,38 @@ class RestReading implements Reading {
     if (place === -1 || kind === null) return { values, rows };
     const width = this.#maker.columns.length;
     const floor = plan.cursorParam === null ? this.#floor(lower, kind) : null;
+    const repeated = this.#repeated(again, kind);
     let kept = 0;
     for (let row = 0; row < rows; row++) {
       const mark = markOf(values[row * width + place] ?? null);
       if (mark !== null) this.#seen = seeMark(this.#seen, mark, kind);
-      if (mark !== null && floor !== null && compareMarks(mark, floor, kind) < 0) continue;
+      if (mark !== null && floor !== null && compareMarks(mark, floor, kind) < 0) {
+        this.#older += 1;
+        continue;
+      }
+      if (repeated?.(mark, values.slice(row * width, (row + 1) * width)) === true) continue;
       if (kept !== row) values.copyWithin(kept * width, row * width, (row + 1) * width);
       kept += 1;
     }
-    this.#older += rows - kept;
     values.length = kept * width;
     return { values, rows: kept };
+  }
+
+  /** Whether a row came in the window before; null where that needs no look: a key finds it again, or there are no windows. */
+  #repeated(
+    again: number | null,
+    kind: MarkKind,
+  ): ((mark: Mark | null, row: readonly Value[]) => boolean) | null {
+    const { stream, plan } = this.#options;
+    if (plan.windowMs === null || stream.mode !== 'append') return null;
+    const from =
+      again === null ? null : markAt(again, kind, { format: plan.cursorFormat, zoned: this.#zoned() });
+    return (mark, row) => {
+      const mayCome =
+        mark === null || kind === 'text' || (from !== null && compareMarks(mark, from, kind) >= 0);
+      if (again !== null && mayCome) this.#repeats.remember(row);
+      return this.#repeats.again(row);
+    };
   }
 
   /** What is older was there before; or comes before the declared beginning, which is no value of the column. */
@@ -217,26 +233,12 @@ class RestReading implements Reading {
     return startAs(lower, kind, { format: this.#options.plan.cursorFormat, zoned: this.#zoned() });
   }
 
-  /** Windows of time from the mark on, or one without ends. */
-  *#windows(): Generator<Window, void, void> {
+  #windows(): Generator<Window, void, void> {
     const { plan, stream } = this.#options;
     const kind = this.#kind();
     const lower = stream.cursor === null ? null : this.#lower(kind);
     const lowerKind = this.#mark === null && lower !== null ? kindOfText(lower) : (kind ?? 'text');
-    const since = lower === null ? null : markMs(lower, lowerKind, plan.cursorFormat);
-    if (plan.windowMs === null || since === null || Number.isNaN(since)) {
-      yield { lower, lowerKind, from: null, to: null, next: null };
-      return;
-    }
-    for (let from = this.#run?.window ?? since; ; ) {
-      const next = from + plan.windowMs;
-      const last = next >= this.#until;
-      const text =
-        from === since ? lower : markAt(from, lowerKind, { format: plan.cursorFormat, zoned: true });
-      yield { lower: text, lowerKind, from, to: last ? this.#until : next, next: last ? null : next };
-      if (last) return;
-      from = next;
-    }
+    return windowsOf(plan, { lower, lowerKind, at: this.#run?.window ?? null, until: () => this.#until });
   }
 
   #lower(kind: MarkKind | null): Mark | null {
@@ -346,16 +348,6 @@ class RestReading implements Reading {
     const { cursor } = this.#options.stream;
     return this.#maker.columns.find(({ name }) => name === cursor)?.type !== 'timestamp';
   }
-}
-
-interface Window {
-  readonly lower: Mark | null;
-  readonly lowerKind: MarkKind;
-  /** Its ends in ms; null without windows. */
-  readonly from: number | null;
-  readonly to: number | null;
-  /** Where the next one begins; null for the last. */
-  readonly next: number | null;
 }
 
 /** The fields to land: those asked for, and those without which rows are not found again. */
