@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { normalTime } from '../../src/connectors/rest-api/kinds.ts';
 import { MillraceError } from '../../src/core/errors.ts';
 import { freshWarehouse, type Warehouse } from '../support/landed.ts';
-import { answer, queryOf, serve } from '../support/rest-apis.ts';
+import { answer, queryOf, serve, type TestApi } from '../support/rest-apis.ts';
 import { type ListApi, momentOf, serveList, thing } from '../support/rest-list.ts';
 import { createRng, testSeed } from '../support/rng.ts';
 
@@ -99,6 +99,69 @@ describe('what changed since', () => {
     await warehouse.sync({ url: api.url, stream: declared });
     api.things.push(thing(61, { updated_at: momentOf(35) }));
     expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_written: 1 });
+  });
+
+  describe.each([
+    ['seconds', 1_000],
+    ['milliseconds', 1],
+  ])('of an API that counts %s', (_, unitMs) => {
+    const format = unitMs === 1 ? 'epoch_ms' : 'epoch_s';
+    const ago = (hours: number): number => Math.floor((Date.now() - hours * 3_600_000) / unitMs);
+    const counting = async (): Promise<TestApi & { rows: { id: number; ts: number }[] }> => {
+      const own = await serve((request, response) => {
+        const [from, to] = ['from', 'to'].map((name) => queryOf(request).get(name));
+        answer(
+          response,
+          200,
+          counted.rows.filter(({ ts }) => ts > Number(from ?? 0) && ts < Number(to ?? Number.MAX_VALUE)),
+        );
+      });
+      const counted = Object.assign(own, {
+        rows: [5, 4, 3].map((hours, at) => ({ id: at + 1, ts: ago(hours) })),
+      });
+      return counted;
+    };
+    const declare = (rest: object, more: object = {}): object => ({
+      name: 'things',
+      path: '/',
+      primary_key: ['id'],
+      cursor: 'ts',
+      mode: 'merge',
+      ...more,
+      rest: { pagination: { type: 'none' }, cursor_param: 'from', ...rest },
+    });
+
+    test('a look-back window of time reaches as far as it says', async () => {
+      await using own = await counting();
+      const declared = declare({ cursor_format: format }, { lookback: '2h' });
+      await warehouse.sync({ url: own.url, stream: declared });
+      own.rows.push({ id: 4, ts: ago(4.9) });
+      expect(await warehouse.sync({ url: own.url, stream: declared })).toMatchObject({ rows_written: 1 });
+      own.rows.push({ id: 5, ts: ago(5.1) });
+      expect(await warehouse.sync({ url: own.url, stream: declared })).toMatchObject({ rows_written: 0 });
+    });
+
+    test.each([
+      ['no beginning', {}],
+      ['a beginning', { cursor_start: ago(24) }],
+      ['a beginning at 0', { cursor_start: 0 }],
+    ])('an end is in the same unit, also where only the values tell it: %s', async (_, start) => {
+      await using own = await counting();
+      const declared = declare({ ...start, cursor_end_param: 'to', order: 'asc' });
+      expect(await warehouse.sync({ url: own.url, stream: declared })).toMatchObject({ rows_written: 3 });
+      own.rows.push({ id: 4, ts: ago(1) }, { id: 5, ts: ago(-1) });
+      expect(await warehouse.sync({ url: own.url, stream: declared })).toMatchObject({ rows_written: 1 });
+      const to = own.requests.map((line) => Number(/to=(\d+)$/.exec(line)?.[1] ?? ago(0)));
+      expect(to.every((end) => Math.abs(end - ago(0)) * unitMs < 60_000)).toBe(true);
+    });
+
+    test.each([1, 7e9, 7e12, 7e15])('an end of what is no moment is not sent, as from %d', async (from) => {
+      await using own = await counting();
+      own.rows = [7, 8, 9].map((id) => ({ id, ts: from + id }));
+      const declared = declare({ cursor_start: from, cursor_end_param: 'to' });
+      expect(await warehouse.sync({ url: own.url, stream: declared })).toMatchObject({ rows_written: 3 });
+      expect(own.requests.filter((line) => line.includes('to='))).toEqual([]);
+    });
   });
 
   test('the mark never passes the beginning of the reading', async () => {

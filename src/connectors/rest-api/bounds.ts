@@ -1,6 +1,6 @@
 /** What an incremental reading asks the API for: from where, and up to where. */
 
-import { formatMark, type Mark, type MarkKind, markAt, markMs, numberMs } from './marks.ts';
+import { countedMs, formatMark, type Mark, type MarkKind, markAt, markMs, numberMs } from './marks.ts';
 import type { StreamPlan } from './plan.ts';
 
 /** The beginning that was declared, as a mark; null without one. */
@@ -38,15 +38,18 @@ export function boundParams(
     params[cursorParam] = formatMark(from, kind ?? kindOfText(from), cursorFormat);
   if (cursorEndParam !== null && to !== null) {
     const like = kind ?? kindOfText(from ?? '2000-01-01T00:00:00Z');
+    const counts = countedMs(from, cursorFormat);
+    // Numbers that nobody says to be moments, and that are later than the end, are none.
+    const open =
+      like === 'number' &&
+      /^value$|\{value\}/.test(cursorFormat) &&
+      (counts === null || Number(from) * counts > to);
     // Text that only sorts has no end that could be computed.
-    if (like !== 'text') {
+    if (like !== 'text' && !open) {
       // A day is precise enough for an end only where the API is sent days.
       const as = like === 'date' && cursorFormat !== 'value' ? 'time' : like;
-      params[cursorEndParam] = formatMark(
-        markAt(to, as, { format: cursorFormat, zoned: true }),
-        as,
-        cursorFormat,
-      );
+      const format = counts === 1 ? 'epoch_ms' : cursorFormat;
+      params[cursorEndParam] = formatMark(markAt(to, as, { format, zoned: true }), as, cursorFormat);
     }
   }
   return params;

@@ -84,7 +84,11 @@ export function markAt(
 export function lowerBound(
   mark: Mark,
   kind: MarkKind,
-  { lookback, zoned }: { readonly lookback: Lookback | null; readonly zoned: boolean },
+  {
+    lookback,
+    zoned,
+    format,
+  }: { readonly lookback: Lookback | null; readonly zoned: boolean; readonly format: string },
 ): Mark {
   switch (kind) {
     case 'time':
@@ -98,7 +102,7 @@ export function lowerBound(
       return markAt(ms - Math.max(step, back), kind, { format: 'iso', zoned });
     }
     case 'number': {
-      const by = lookback?.kind === 'number' ? lookback.by : '1';
+      const by = numberBack(lookback, countedMs(mark, format) ?? 1);
       if (/^-?\d+$/.test(mark)) return String(BigInt(mark) - BigInt(Math.max(1, Math.ceil(Number(by)))));
       return String(Number(mark) - Number(by));
     }
@@ -107,6 +111,11 @@ export function lowerBound(
     default:
       throw kind satisfies never;
   }
+}
+
+function numberBack(lookback: Lookback | null, unitMs: number): string {
+  if (lookback === null) return '1';
+  return lookback.kind === 'number' ? lookback.by : String(lookback.ms / unitMs);
 }
 
 /** A mark as the API wants to see it: `value`, `iso`, `date`, `epoch_s`, `epoch_ms`, or a text with those in braces. */
@@ -146,6 +155,18 @@ function part(name: string, mark: Mark, kind: MarkKind): string {
     default:
       return mark;
   }
+}
+
+/**
+ * How many milliseconds a number counts by one: as the format says; else by its size, where that can only be a moment
+ * between 1973 and 5138. Null for other numbers.
+ */
+export function countedMs(mark: Mark | null, format: string): 1 | 1_000 | null {
+  if (format.includes('epoch_ms')) return 1;
+  if (format.includes('epoch_s')) return 1_000;
+  const value = mark === null ? Number.NaN : Number(mark);
+  if (value > 1e8 && value <= 1e11) return 1_000;
+  return value > 1e11 && value <= 1e14 ? 1 : null;
 }
 
 /** A bare number as a moment: milliseconds when it is too large for seconds of this millennium. */

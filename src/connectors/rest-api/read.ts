@@ -245,7 +245,11 @@ class RestReading implements Reading {
     const { plan } = this.#options;
     const after = this.#byOrder() && this.#seen.high !== null ? this.#seen.high : this.#mark;
     if (after === null || kind === null) return after ?? startMark(plan);
-    return lowerBound(after, kind, { lookback: plan.lookback, zoned: this.#zoned() });
+    return lowerBound(after, kind, {
+      lookback: plan.lookback,
+      zoned: this.#zoned(),
+      format: plan.cursorFormat,
+    });
   }
 
   #lists(window: Window): ListsContext {

@@ -60,7 +60,7 @@ function askedFrom(
   // A day that somebody declared as the beginning says nothing of how long the windows are.
   const lowerKind = kind === 'date' && format !== 'value' ? 'time' : kind;
   const mark = markAt(ms, lowerKind, { format, zoned: true });
-  return { lower: lowerBound(mark, lowerKind, { lookback: null, zoned: true }), lowerKind };
+  return { lower: lowerBound(mark, lowerKind, { lookback: null, zoned: true, format }), lowerKind };
 }
 
 function againFrom(ms: number, kind: MarkKind, plan: StreamPlan): number {
