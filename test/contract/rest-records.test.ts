@@ -75,6 +75,47 @@ describe('records', () => {
     ]);
   });
 
+  test.each([
+    ['{"a":{"b":2},"a_b":1,"a_b_2":3}', { a_b: 1, a_b_2: 3, a_b_3: 2 }],
+    ['{"x":{"y_z":1},"x_y":{"z":2}}', { x_y_z: 1, x_y_z_2: 2 }],
+    // The same in another order.
+    ['{"x_y":{"z":2},"x":{"y_z":1}}', { x_y_z: 1, x_y_z_2: 2 }],
+    ['{"x":{"y":{"z":3},"y_z":1},"x_y":{"z":2},"x_y_z":0}', { x_y_z: 0, x_y_z_2: 1, x_y_z_3: 2, x_y_z_4: 3 }],
+    ['{"a":{"b":{"c":1},"b_c":2,"b_c_2":3}}', { a_b_c: 2, a_b_c_2: 3, a_b_c_3: 1 }],
+    // Equal values, too, are two.
+    ['{"a":{"b":1},"a_b":1}', { a_b: 1, a_b_2: 1 }],
+  ])('flattened to names that are the same: %s loses no value', async (record, row) => {
+    answers(`[${record},{"id":1}]`);
+    const { rows } = await land({ flatten: 2 });
+    const nulls = Object.fromEntries(Object.keys(row).map((name) => [name, null]));
+    expect(rows).toEqual([
+      { id: null, ...row },
+      { id: 1, ...nulls },
+    ]);
+  });
+
+  test('flattened to the name of the column for the parent: that keeps its value', async () => {
+    handler = (request, response) => {
+      const body = request.url === '/orders' ? [{ id: 7 }] : [{ n: 1, orders: { id: 9 } }];
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    };
+    const pagination = { type: 'none' };
+    const result = await warehouse.sync({
+      url: api.url,
+      streams: [{ name: 'orders', path: '/orders', primary_key: ['id'], rest: { pagination } }],
+      stream: {
+        name: 'lines',
+        path: '/orders/{id}/lines',
+        primary_key: ['orders_id', 'n'],
+        rest: { pagination, flatten: 1, parent: { stream: 'orders', field: 'id', param: 'id' } },
+      },
+    });
+    expect(result.error).toBeUndefined();
+    expect(warehouse.query('SELECT orders_id, n, orders_id_2 FROM api__lines')).toEqual([
+      { orders_id: 7, n: 1, orders_id_2: 9 },
+    ]);
+  });
+
   test('a list in each record as rows, with what its record says beside', async () => {
     answers(
       '{"orders":[{"id":1,"at":"2026-01-02","lines":[{"n":1},{"n":2}]},{"id":2,"at":null,"lines":[]},{"id":3,"lines":["x"]}]}',

@@ -3,6 +3,7 @@
 import { MillraceError } from '../../core/errors.ts';
 import { isRaw } from '../../core/exact-json.ts';
 import { plain } from '../sql/names.ts';
+import { flattened, isRecord } from './flatten.ts';
 import { csvPage } from './formats/csv.ts';
 import type { KnownFormat } from './formats/detect.ts';
 import { jsonPage } from './formats/json.ts';
@@ -119,9 +120,9 @@ export function shaper(
   const column = parent === null || plan.parent === null ? null : plan.parent.column;
   const simple = explode === null && flatten === 0 && column === null;
   const finish = (record: JsonRecord): JsonRecord => {
-    const flat = flatten === 0 ? record : flattened(record, flatten);
     // Defines, as a spread does: a field may be called `__proto__`.
-    return column === null ? flat : { [column]: parent, ...flat };
+    const own = column === null ? record : { [column]: parent, ...record };
+    return flatten === 0 ? own : flattened(own, flatten);
   };
   return (records) => {
     if (simple) return records.every(isRecord) ? records : records.map(asRecord);
@@ -148,29 +149,6 @@ function exploded(
     ...asRecord(element),
     ...Object.fromEntries(kept),
   }));
-}
-
-function flattened(record: JsonRecord, depth: number): JsonRecord {
-  const fields: [string, unknown][] = [];
-  const walk = (value: JsonRecord, prefix: string, left: number): void => {
-    for (const [name, inner] of Object.entries(value)) {
-      if (left > 0 && isRecord(inner) && Object.keys(inner).length > 0)
-        walk(inner, `${prefix}${name}_`, left - 1);
-      else fields.push([`${prefix}${name}`, inner]);
-    }
-  };
-  walk(record, '', depth);
-  const names = new Set(Object.keys(record));
-  // A field of the record itself keeps its name before one that flattening gives the same.
-  return Object.fromEntries(
-    fields.map(([name, value]) =>
-      names.has(name) && record[name] !== value ? [`${name}_2`, value] : [name, value],
-    ),
-  );
-}
-
-function isRecord(value: unknown): value is JsonRecord {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !isRaw(value);
 }
 
 /** A list of plain values is a list of rows with one column. */
