@@ -49,6 +49,10 @@ export interface App extends AsyncDisposable {
   integrity(): Promise<readonly { readonly file: string; readonly problem: string | null }[]>;
   /** Applies the connectors of the config file and begins to carry out queued runs. */
   startBackground(): Promise<void>;
+  /** Applies the connectors of the config file, and begins nothing. */
+  applyConnectors(): Promise<void>;
+  /** Carries out that run as soon as nobody else holds it, and no other; nothing of the schedule is begun. */
+  carryOut(runId: string): void;
 }
 
 export interface AppOptions {
@@ -193,6 +197,9 @@ export async function openApp(options: AppOptions): Promise<App> {
       onFault,
     }),
   );
+  const applyConnectors = async (): Promise<void> => {
+    if (!config.readOnly) await services.connectors.apply(config.connectors, { actor: 'config' });
+  };
   const parts = opened.move();
   const named = userSecrets(vault);
   const changingSecret = async (
@@ -247,8 +254,10 @@ export async function openApp(options: AppOptions): Promise<App> {
       runner.start();
       if (config.scheduler.enabled) scheduling.start();
       choresDuty.start();
-      await services.connectors.apply(config.connectors, { actor: 'config' });
+      await applyConnectors();
     },
+    applyConnectors,
+    carryOut: (runId) => runner.start(runId),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };
 }

@@ -1,7 +1,8 @@
-import { openApp } from '../app.ts';
+import { type App, openApp } from '../app.ts';
 import { MillraceError } from '../core/errors.ts';
 import type { Run } from '../core/model.ts';
-import { answer } from './answer.ts';
+import type { SyncRequest } from '../services/services.ts';
+import { answer, notice } from './answer.ts';
 import { COMMANDS, type CommandLine } from './options.ts';
 import type { Environment } from './program.ts';
 
@@ -10,33 +11,75 @@ export async function sync(line: CommandLine, env: Environment): Promise<number>
   const [connector] = line.positionals;
   if (connector === undefined)
     throw new MillraceError('invalid_config', 'Which connector?', { hint: `Usage: ${COMMANDS.sync.usage}` });
+  const streams = line.own['stream'] as readonly string[] | undefined;
+  const request = {
+    connector,
+    ...(streams === undefined ? {} : { streams }),
+    full_refresh: line.own['full-refresh'] === true,
+  };
   const app = await openApp({ flags: line.flags, env, actor: 'cli' });
   const stop = new AbortController();
   const show = progressLine();
-  let run: Run | undefined;
+  let run: Run;
   process.once('SIGINT', () => stop.abort());
   try {
-    await app.startBackground();
-    const streams = line.own['stream'] as readonly string[] | undefined;
-    const options = { signal: stop.signal, onProgress: show.update };
-    run = await app.services.runs.sync(
-      {
-        connector,
-        ...(streams === undefined ? {} : { streams }),
-        full_refresh: line.own['full-refresh'] === true,
-        wait_seconds: 25,
-      },
-      { ...options, caller: { actor: 'cli' }, trigger: 'cli' },
-    );
-    while (run.finished_at === undefined && !stop.signal.aborted)
-      run = await app.services.runs.get({ run_id: run.run_id, wait_seconds: 25 }, options);
-    if (run.finished_at === undefined) run = await app.services.runs.cancel(run.run_id, { actor: 'cli' });
+    await app.applyConnectors();
+    run = await carryOut(app, request, { show, signal: stop.signal });
   } finally {
     show.clear();
     await app[Symbol.asyncDispose]();
   }
+  if (run.finished_at === undefined) {
+    notice(`Run ${run.run_id} was not begun here and is not stopped: it goes on where a server runs.`);
+    return 1;
+  }
   answer(report(run));
   return exitCode(run);
+}
+
+interface Watching {
+  readonly show: ProgressLine;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * The run that does what was asked for, at its end. One that was there before, left by a client that was closed or held
+ * by a server, is followed and not refused; where it does something else, what was asked for comes after it.
+ */
+async function carryOut(app: App, request: SyncRequest, watching: Watching): Promise<Run> {
+  const caller = { actor: 'cli' };
+  for (;;) {
+    const { run, as } = await app.services.runs.join(request, { caller, trigger: 'cli' });
+    if (as !== 'own') {
+      watching.show.clear();
+      notice(following(run, as));
+    }
+    app.carryOut(run.run_id);
+    const last = await follow(app, run, watching);
+    if (last.finished_at === undefined)
+      return as === 'own' ? await app.services.runs.cancel(run.run_id, caller) : last;
+    if (as !== 'other' || watching.signal.aborted) return last;
+  }
+}
+
+/** The run when it has ended, or as it is when the signal fires. */
+async function follow(app: App, begun: Run, { show, signal }: Watching): Promise<Run> {
+  let run = begun;
+  while (run.finished_at === undefined && !signal.aborted)
+    run = await app.services.runs.get(
+      { run_id: run.run_id, wait_seconds: 25 },
+      { signal, onProgress: show.update },
+    );
+  return run;
+}
+
+function following({ connector, run_id, status, queued_at, started_at }: Run, as: 'same' | 'other'): string {
+  const state = status === 'running' ? `is under way since ${started_at}` : `waits since ${queued_at}`;
+  const then =
+    as === 'same'
+      ? 'that one is followed to its end.'
+      : 'it has to end first, then comes what you asked for.';
+  return `Run ${run_id} of "${connector}" ${state}: ${then}`;
 }
 
 function exitCode(run: Run): number {
@@ -44,8 +87,13 @@ function exitCode(run: Run): number {
   return run.status === 'partial' ? 3 : 1;
 }
 
+interface ProgressLine {
+  readonly update: (run: Run) => void;
+  readonly clear: () => void;
+}
+
 /** How many rows, how fast, on one line of the terminal that is written over; nothing where stderr is not one. */
-function progressLine(): { readonly update: (run: Run) => void; readonly clear: () => void } {
+function progressLine(): ProgressLine {
   const terminal = process.stderr.isTTY === true;
   const begun = performance.now();
   return {

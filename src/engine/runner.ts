@@ -9,8 +9,8 @@ import type { Threads } from './threads.ts';
 
 /** Claims queued runs and carries them out, each in its own thread. One per process; any number of processes. */
 export interface Runner extends AsyncDisposable {
-  /** Begins to look for queued runs, once a second and whenever woken. */
-  start(): void;
+  /** Begins to look for queued runs, once a second and whenever woken; for that one alone when one is named. */
+  start(only?: string): void;
   /** Looks for work now, not at the next poll; nothing before `start`. */
   wake(): void;
   /** Stops a run held here at its next edge; false when it is not held here. */
@@ -58,6 +58,7 @@ export function createRunner(parts: RunnerParts): Runner {
   let looking = false;
   let again = false;
   let started = false;
+  let wanted: string | undefined;
   let closed = false;
 
   const changed = (runId: string, left = false): void => {
@@ -76,7 +77,7 @@ export function createRunner(parts: RunnerParts): Runner {
         await parts.runs.release(isGone);
         // Without space a claim could not be written either, and ours would be taken for abandoned ones.
         while (!closed && unwritten.size === 0 && held.size < parts.settings.concurrent) {
-          const claim = await parts.runs.claim(holder, leaseMs);
+          const claim = await parts.runs.claim(holder, leaseMs, wanted);
           if (claim === null) break;
           start(claim);
         }
@@ -219,8 +220,9 @@ export function createRunner(parts: RunnerParts): Runner {
   };
 
   return {
-    start() {
+    start(only) {
       started = true;
+      wanted = only;
       void look();
     },
     wake() {

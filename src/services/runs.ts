@@ -1,8 +1,9 @@
 import { MillraceError, type NextAction } from '../core/errors.ts';
 import type { Connector, Run, RunStatus, StreamResult } from '../core/model.ts';
 import { suggestion } from '../core/nearest.ts';
+import type { ActiveRun } from '../store/store.ts';
 import { assertMay, type Context } from './context.ts';
-import type { RunService, WaitOptions } from './services.ts';
+import type { Joined, RunOptions, RunService, SyncRequest, WaitOptions } from './services.ts';
 
 const ended: ReadonlySet<RunStatus> = new Set(['succeeded', 'partial', 'failed', 'cancelled']);
 /** Runs held by another process change without telling us. */
@@ -20,30 +21,14 @@ export function createRunService(context: Context): RunService {
 
   return {
     async sync(request, options) {
-      assertMay(context, options.caller, 'operate');
-      const connector = await context.connectors.get(request.connector);
-      assertStreams(connector, request.streams);
-      const queued = await runs.enqueue({
-        connector: connector.name,
-        trigger: options.trigger,
-        ...(request.streams === undefined ? {} : { streams: request.streams }),
-        fullRefresh: request.full_refresh ?? false,
-      });
-      await context.audit.append({
-        actor: options.caller.actor,
-        action: 'sync_connector',
-        subject: connector.name,
-        detail: {
-          run_id: queued.run_id,
-          ...(request.streams === undefined ? {} : { streams: request.streams }),
-          full_refresh: request.full_refresh ?? false,
-        },
-      });
+      const queued = await enqueue(context, request, options);
       runner.wake();
       return withActions(
         await waitFor(context, { runId: queued.run_id, seconds: request.wait_seconds ?? 10 }, options),
       );
     },
+
+    join: (request, options) => join(context, request, options),
 
     async get(request, options) {
       const run = await waitFor(
@@ -92,6 +77,75 @@ export function createRunService(context: Context): RunService {
       );
     },
   };
+}
+
+async function enqueue(
+  context: Context,
+  { connector: name, streams, full_refresh = false }: SyncRequest,
+  { caller, trigger }: Pick<RunOptions, 'caller' | 'trigger'>,
+): Promise<Run> {
+  assertMay(context, caller, 'operate');
+  const connector = await context.connectors.get(name);
+  assertStreams(connector, streams);
+  const asked = streams === undefined ? {} : { streams };
+  const queued = await context.runs.enqueue({
+    connector: connector.name,
+    trigger,
+    ...asked,
+    fullRefresh: full_refresh,
+  });
+  await context.audit.append({
+    actor: caller.actor,
+    action: 'sync_connector',
+    subject: connector.name,
+    detail: { run_id: queued.run_id, ...asked, full_refresh },
+  });
+  return queued;
+}
+
+async function join(
+  context: Context,
+  request: SyncRequest,
+  options: Pick<RunOptions, 'caller' | 'trigger'>,
+): Promise<Joined> {
+  const { connector } = request;
+  for (;;) {
+    try {
+      return { run: await enqueue(context, request, options), as: 'own' };
+    } catch (error) {
+      if (!isInProgress(error)) throw error;
+    }
+    const active = await context.runs.active(connector);
+    // It has ended since: the next turn begins one.
+    if (active === null) continue;
+    const { run, streams, fullRefresh } = active;
+    const as = doesAll(active, request) ? 'same' : 'other';
+    if (run.retry_at === undefined) return { run, as };
+    try {
+      const asked = { connector, ...(streams === undefined ? {} : { streams }), fullRefresh };
+      return { run: await context.runs.enqueue({ ...asked, trigger: options.trigger }), as };
+    } catch (error) {
+      // Its attempt has begun meanwhile, or it is no more.
+      if (!isInProgress(error)) throw error;
+    }
+  }
+}
+
+function isInProgress(error: unknown): boolean {
+  return error instanceof MillraceError && error.code === 'run_in_progress';
+}
+
+/** Whether all that is asked for has been done when the run has ended. */
+function doesAll(
+  { run, streams, fullRefresh }: ActiveRun,
+  { streams: asked, full_refresh = false }: SyncRequest,
+): boolean {
+  if (full_refresh && !fullRefresh) return false;
+  if (streams !== undefined && asked?.every((name) => streams.includes(name)) !== true) return false;
+  // Whoever asks may have mended what that run will not try again.
+  return !run.streams.some(
+    ({ stream, error }) => error?.retryable === false && (asked?.includes(stream) ?? true),
+  );
 }
 
 /** Throws `invalid_config` when the connector has no streams, or none of a name that was asked for. */

@@ -199,20 +199,29 @@ export interface StreamService {
   ): Promise<Preview>;
 }
 
+export interface SyncRequest {
+  readonly connector: string;
+  readonly streams?: readonly string[];
+  readonly full_refresh?: boolean;
+}
+
+export interface Joined {
+  readonly run: Run;
+  /** `own`: begun for this request. Else one that was there: it does what is asked for (`same`), or has to end first (`other`). */
+  readonly as: 'own' | 'same' | 'other';
+}
+
 export interface RunService {
   /**
    * Starts a run, or the attempt for which one of the same request waits, and waits up to `wait_seconds` (10, at most 25) for
    * its end. `onProgress` hears of every change meanwhile.
    */
-  sync(
-    request: {
-      readonly connector: string;
-      readonly streams?: readonly string[];
-      readonly full_refresh?: boolean;
-      readonly wait_seconds?: number;
-    },
-    options: RunOptions,
-  ): Promise<Run>;
+  sync(request: SyncRequest & { readonly wait_seconds?: number }, options: RunOptions): Promise<Run>;
+  /**
+   * For who means to see it through: a run under way is no refusal. One that waits for its next attempt need not wait any
+   * longer. Does not wait.
+   */
+  join(request: SyncRequest, options: Pick<RunOptions, 'caller' | 'trigger'>): Promise<Joined>;
   get(
     request: { readonly run_id: string; readonly wait_seconds?: number; readonly include_log?: boolean },
     options: WaitOptions,

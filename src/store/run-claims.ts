@@ -7,6 +7,7 @@ import type { Database, RunRow } from './database.ts';
 import { lightly } from './driver.ts';
 import { endCancelled, isActive, leaseOf } from './run-end.ts';
 import { addLine } from './run-log.ts';
+import { askedOf } from './run-view.ts';
 import { keepStanding } from './standings.ts';
 import type { Claim, Outcome, RunStore } from './store.ts';
 
@@ -24,11 +25,11 @@ export function claimStore(
   { now, breaker }: { readonly now: () => Date; readonly breaker: BreakerRules },
 ): ClaimStore {
   return {
-    claim: (holder, leaseMs) =>
+    claim: (holder, leaseMs, only) =>
       db.transaction().execute(async (trx) => {
         const at = now();
         for (;;) {
-          const run = await claimable(trx, at);
+          const run = await claimable(trx, at, only);
           if (!run) return null;
           if (run.cancel_requested === 0) return take(trx, run, { holder, leaseMs, at });
           await endCancelled(trx, run, at); // one claimable run fewer: the loop ends
@@ -104,9 +105,13 @@ export function claimStore(
  */
 const LEASE_MAX_MS = 600_000;
 
-/** The oldest run that may start now and whose connector nobody holds. */
-async function claimable(trx: Transaction<Database>, at: Date): Promise<RunRow | undefined> {
-  return trx
+/** The oldest run that may start now and whose connector nobody holds; that one or none when one is named. */
+async function claimable(
+  trx: Transaction<Database>,
+  at: Date,
+  only: string | undefined,
+): Promise<RunRow | undefined> {
+  const runs = trx
     .selectFrom('runs')
     .selectAll('runs')
     .leftJoin('leases', (join) => join.on('leases.name', '=', sql<string>`'run/' || runs.connector`))
@@ -122,8 +127,8 @@ async function claimable(trx: Transaction<Database>, at: Date): Promise<RunRow |
       ]),
     )
     .orderBy('run_id')
-    .limit(1)
-    .executeTakeFirst();
+    .limit(1);
+  return await (only === undefined ? runs : runs.where('run_id', '=', only)).executeTakeFirst();
 }
 
 interface Taking {
@@ -163,8 +168,7 @@ async function take(
     connector: run.connector,
     attempt,
     epoch,
-    ...(run.only_streams === null ? {} : { streams: JSON.parse(run.only_streams) as readonly string[] }),
-    fullRefresh: run.full_refresh === 1,
+    ...askedOf(run),
     recovered,
   };
 }

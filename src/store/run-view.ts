@@ -1,6 +1,7 @@
 import type { ErrorView } from '../core/errors.ts';
 import type { Counts, Run, RunStatus, StreamResult, Trigger } from '../core/model.ts';
 import type { RunRow } from './database.ts';
+import type { RunRequest } from './store.ts';
 
 /** A row of `runs` as the outside sees it. */
 export function runView(row: RunRow): Run {
@@ -23,6 +24,14 @@ export function runView(row: RunRow): Run {
     totals: totalsOf(streams),
     streams,
     ...(row.error === null ? {} : { error: JSON.parse(row.error) as ErrorView }),
+  };
+}
+
+/** What the run was asked for. */
+export function askedOf(row: RunRow): Pick<RunRequest, 'streams' | 'fullRefresh'> {
+  return {
+    ...(row.only_streams === null ? {} : { streams: JSON.parse(row.only_streams) as readonly string[] }),
+    fullRefresh: row.full_refresh === 1,
   };
 }
 

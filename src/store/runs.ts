@@ -14,7 +14,7 @@ import { runId } from './run-id.ts';
 import { matching } from './run-list.ts';
 import { logStore } from './run-log.ts';
 import { sweepStore } from './run-sweep.ts';
-import { runView } from './run-view.ts';
+import { askedOf, runView } from './run-view.ts';
 import type { RunRequest, RunStore } from './store.ts';
 
 /** The world the runs live in, as arguments. */
@@ -51,6 +51,11 @@ export function runStore(db: Kysely<Database>, { now, random, breaker }: RunStor
         if (run.status === 'queued' || run.status === 'running') await requestEnd(trx, run, now());
         return runView(await rowOf(trx, id));
       }),
+
+    active: async (connector) => {
+      const row = await activeRun(db, connector);
+      return row === undefined ? null : { run: runView(row), ...askedOf(row) };
+    },
 
     latest: async (connector) => {
       const [row] = await latestOf(db, connector);

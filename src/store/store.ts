@@ -153,6 +153,11 @@ export interface SweepRules {
   readonly keepRuns: number;
 }
 
+/** A run that is queued or running, and what it was asked for. */
+export interface ActiveRun extends Pick<RunRequest, 'streams' | 'fullRefresh'> {
+  readonly run: Run;
+}
+
 export interface Holding {
   readonly holder: string;
   readonly leaseMs: number;
@@ -184,9 +189,9 @@ export interface RunStore {
   /**
    * Takes the oldest run that may start now: queued with no `retry_at` ahead, or running with an expired lease
    * (then attempt + 1). At most one run of a connector is held at a time. Atomic across processes. Runs whose holder
-   * disappeared after somebody asked them to stop are ended as cancelled on the way.
+   * disappeared after somebody asked them to stop are ended as cancelled on the way. `only`: that run or none.
    */
-  claim(holder: string, leaseMs: number): Promise<Claim | null>;
+  claim(holder: string, leaseMs: number, only?: string): Promise<Claim | null>;
   /**
    * Holds a connector without a run, for other work on its data: no run of it is claimed before the lease is released or
    * has run out, as of `LeaseStore`. Throws `run_in_progress` while one is queued or running, or somebody else holds it.
@@ -215,6 +220,8 @@ export interface RunStore {
   /** Queued: cancelled at once. Running: asked to stop. Ended: returned as it is. Throws `run_not_found`. */
   cancel(runId: string): Promise<Run>;
   get(runId: string): Promise<Run>;
+  /** The run of the connector that is queued or running; there is at most one. */
+  active(connector: string): Promise<ActiveRun | null>;
   /** The newest run of the connector that is not a skipped due time. */
   latest(connector: string): Promise<Run | null>;
   list(filter: RunFilter, page: PageRequest): Promise<Page<Run>>;

@@ -1,10 +1,15 @@
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import BetterSqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { freshDatabase } from '../support/postgres.ts';
+import { MillraceError } from '../../src/core/errors.ts';
+import { holderName } from '../../src/engine/holder.ts';
+import type { Claim, RunStore } from '../../src/store/store.ts';
+import { freshDatabase, type TestDatabase } from '../support/postgres.ts';
 import { millrace } from '../support/program.ts';
+import { open } from '../unit/store-support.ts';
 
 /** Every command as a person types it: its answer on stdout, its trouble on stderr, its exit code. */
 
@@ -148,6 +153,60 @@ describe('sync and doctor', () => {
   });
 });
 
+describe('sync beside a run that is there', () => {
+  test('one that nobody holds is carried out, and then what was asked for where that is more; nothing else is begun', {
+    timeout: 120_000,
+  }, async () => {
+    await using database = await freshDatabase();
+    const shop = await shopOf(database);
+    await shop.sync();
+    const all = await shop.queue({ connector: 'shop' });
+    await shop.queue({ connector: 'other' });
+    const same = await shop.sync('--stream', 'a');
+    expect(same.err).toContain(`Run ${all} of "shop" waits since `);
+    expect(same.err).toContain('that one is followed to its end');
+    expect(same).toMatchObject({ code: 0, out: expect.stringContaining(`(run ${all})`) });
+
+    const some = await shop.queue({ connector: 'shop', streams: ['a'] });
+    const more = await shop.sync('--stream', 'b', '--full-refresh');
+    expect(more.err).toContain(`Run ${some} of "shop" waits since `);
+    expect(more.err).toContain('then comes what you asked for');
+    expect(more).toMatchObject({ code: 0, out: expect.stringContaining('b: succeeded') });
+    expect(more.out).not.toContain(some);
+
+    const waiting = await shop.queue({ connector: 'shop', streams: ['b'] });
+    await shop.fail(waiting);
+    expect(await shop.sync()).toMatchObject({ code: 0, out: expect.stringContaining('a: succeeded') });
+    const runs = await shop.runs();
+    expect(runs.map(({ connector, trigger, status }) => `${connector} ${trigger} ${status}`).sort()).toEqual([
+      'other manual queued',
+      'shop cli succeeded',
+      'shop cli succeeded',
+      'shop cli succeeded',
+      'shop manual succeeded',
+      'shop manual succeeded',
+      'shop manual succeeded',
+    ]);
+    expect(runs.find(({ run_id }) => run_id === waiting)).toMatchObject({ status: 'succeeded', attempt: 2 });
+  });
+
+  test('one that another process holds is followed, and taken over when that one lets it go', {
+    timeout: 120_000,
+  }, async () => {
+    await using database = await freshDatabase();
+    const shop = await shopOf(database);
+    await shop.sync();
+    const ended = await shop.queue({ connector: 'shop' });
+    const [one] = await Promise.all([shop.sync(), shop.hold(ended, 'finish')]);
+    expect(one.err).toContain(`Run ${ended} of "shop" is under way since `);
+    expect(one).toMatchObject({ code: 0, out: expect.stringContaining(`(run ${ended})`) });
+    const left = await shop.queue({ connector: 'shop' });
+    const [two] = await Promise.all([shop.sync(), shop.hold(left, 'handBack')]);
+    expect(two).toMatchObject({ code: 0, out: expect.stringContaining(`(run ${left})`) });
+    expect(two.out).toContain('a: succeeded');
+  });
+});
+
 describe('demo', () => {
   const sources = ['postgresql', 'mysql', 'mariadb'];
   test.each(sources)('on %s ends with every table equal', { timeout: 120_000 }, async (source) => {
@@ -158,6 +217,55 @@ describe('demo', () => {
     expect(demo.code).toBe(0);
   });
 });
+
+/**
+ * A connector "shop" with tables a and b, due every second, beside one that is called "other"; what other processes do
+ * with its runs is done by this one.
+ */
+async function shopOf(database: TestDatabase) {
+  await database.query('CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)');
+  const config = join(folder, 'mcp.config.json');
+  const { password, ...rest } = database.config;
+  const streams = ['a', 'b'].map((table) => ({ name: table, table }));
+  const connector = { type: 'postgresql', config: { ...rest, password: '${env:MILLRACE_PW}' }, streams };
+  const connectors = [
+    { ...connector, name: 'shop', schedule: '* * * * * *' },
+    { ...connector, name: 'other' },
+  ];
+  writeFileSync(config, JSON.stringify({ millrace: { dataDir: './data', connectors } }));
+  const withRuns = async <T>(work: (runs: RunStore) => Promise<T>): Promise<T> => {
+    await using store = await open(join(folder, 'data', 'store.db'), () => new Date());
+    return await work(store.runs);
+  };
+  const claim = async (runs: RunStore, id: string): Promise<Claim> => {
+    const claimed = await runs.claim(holderName(Math.random), 60_000, id);
+    if (claimed === null) throw new Error(`run ${id} cannot be claimed`);
+    return claimed;
+  };
+  return {
+    sync: (...args: string[]) =>
+      millrace(['sync', 'shop', ...args, '--config', config], { env: { MILLRACE_PW: password } }),
+    queue: (request: { readonly connector: string; readonly streams?: readonly string[] }) =>
+      withRuns(
+        async (runs) => (await runs.enqueue({ ...request, trigger: 'manual', fullRefresh: false })).run_id,
+      ),
+    /** An attempt fails, and the next one is an hour away. */
+    fail: (id: string) =>
+      withRuns(async (runs) => {
+        const error = new MillraceError('timeout', 'It took too long.', { hint: 'Wait.' }).toView();
+        const at = new Date(Date.now() + 3_600_000);
+        await runs.retry(await claim(runs, id), at, { streams: [], error });
+      }),
+    hold: (id: string, end: 'finish' | 'handBack') =>
+      withRuns(async (runs) => {
+        const held = await claim(runs, id);
+        await sleep(4_000);
+        if (end === 'handBack') await runs.handBack(held, []);
+        else await runs.finish(held, { status: 'succeeded', streams: [] });
+      }),
+    runs: () => withRuns(async (runs) => (await runs.list({}, { limit: 100 })).items),
+  };
+}
 
 /** Calls that are refused before a data folder is looked at. */
 function startsElsewhere(args: readonly string[]): boolean {
