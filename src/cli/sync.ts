@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type App, openApp } from '../app.ts';
 import { MillraceError } from '../core/errors.ts';
 import type { Run } from '../core/model.ts';
@@ -65,13 +66,25 @@ async function carryOut(app: App, request: SyncRequest, watching: Watching): Pro
 /** The run when it has ended, or as it is when the signal fires. */
 async function follow(app: App, begun: Run, { show, signal }: Watching): Promise<Run> {
   let run = begun;
-  while (run.finished_at === undefined && !signal.aborted)
+  let said: string | undefined;
+  while (run.finished_at === undefined && !signal.aborted) {
     run = await app.services.runs.get(
       { run_id: run.run_id, wait_seconds: 25 },
       { signal, onProgress: show.update },
     );
+    // Under way and with an error: it stands still until somebody acts, and no call waits for that.
+    const error = run.status === 'running' ? run.error : undefined;
+    if (error === undefined) continue;
+    show.clear();
+    if (said !== error.message) notice(`${error.code}: ${error.message}\n${error.hint}`);
+    said = error.message;
+    await sleep(standstillMs, undefined, { signal }).catch(() => undefined);
+  }
   return run;
 }
+
+/** How often a run that stands still is looked at. */
+const standstillMs = 1_000;
 
 function following({ connector, run_id, status, queued_at, started_at }: Run, as: 'same' | 'other'): string {
   const state = status === 'running' ? `is under way since ${started_at}` : `waits since ${queued_at}`;

@@ -1,4 +1,5 @@
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +16,7 @@ import {
   movingNames,
   movingTables,
 } from '../support/moving-source.ts';
+import { millrace as command } from '../support/program.ts';
 import { type SmallDisk, smallDisk } from '../support/small-disk.ts';
 
 /** No space left for the data folder: a coded error, two whole files, and work again when space returns. */
@@ -107,6 +109,34 @@ test('full to the last byte in the middle of a run: no crash, and the run is not
   expectWhole(disk);
 });
 
+test('of a command: it says so once, stands still without work, and ends well when space returns', {
+  timeout: 90_000,
+}, async () => {
+  using disk = smallDisk(DISK);
+  await (await start(disk, { attempts: 1 })).kill('SIGTERM');
+  disk.fill(3 * 2 ** 20);
+  let err = '';
+  let child: ChildProcess | undefined;
+  const attempts = join(disk.path, 'attempts.json');
+  writeFileSync(attempts, JSON.stringify({ millrace: { runs: { attempts: 10, backoffMs: [10, 50] } } }));
+  const done = command(['sync', 'shop', '--config', attempts, '--data-dir', join(disk.path, 'data')], {
+    started: (begun) => {
+      child = begun;
+      begun.stderr?.on('data', (part) => (err += String(part)));
+    },
+  });
+  await until(async () => err.includes('disk_full: The run stands still'));
+  await sleep(500);
+  const before = cpuSeconds(child?.pid);
+  await sleep(3_000);
+  expect(cpuSeconds(child?.pid) - before).toBeLessThan(1);
+  disk.free();
+  const said = await done;
+  expect(said).toMatchObject({ code: 0, out: expect.stringContaining('shop: succeeded') });
+  expect(said.err.match(/disk_full: The run stands still/g)).toHaveLength(1);
+  expect(said.err).toContain('df -h');
+});
+
 test('with a schedule: the times that come meanwhile are made up for, and scheduled runs go on by themselves', {
   timeout: 120_000,
 }, async () => {
@@ -158,6 +188,12 @@ async function start(disk: SmallDisk, runs: object): Promise<MillraceProcess> {
   const millrace = await startMillrace({ dataDir: join(disk.path, 'data'), config: { runs } });
   await millrace.must('register_connector', connector('shop'));
   return millrace;
+}
+
+/** What a process has worked so far, by Linux. */
+function cpuSeconds(pid: number | undefined): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 async function runOf(millrace: MillraceProcess, runId: string): Promise<Run> {
