@@ -37,6 +37,8 @@ export interface SyncJob {
   readonly epoch: number;
   readonly streams: readonly Stream[];
   readonly fullRefresh: boolean;
+  /** What came of earlier attempts of the run. */
+  readonly earlier: readonly StreamResult[];
 }
 
 /** Landing rows of one stream that were kept aside. */

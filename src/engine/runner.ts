@@ -179,6 +179,7 @@ export function createRunner(parts: RunnerParts): Runner {
       epoch: claim.epoch,
       streams,
       fullRefresh: claim.fullRefresh,
+      earlier,
     } as const;
     return (await parts.threads.run(job, { onMessage: hear }, signal)) as readonly StreamResult[];
   };

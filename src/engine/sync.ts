@@ -14,6 +14,8 @@ export interface StreamTask {
   readonly fullRefresh: boolean;
   /** What belongs to the stream's definition besides itself, e.g. the database it is read from. */
   readonly sourceDefinition: string;
+  /** How earlier attempts of the run left it: it stays so where this one does not get as far as the table. */
+  readonly earlier: StreamResult;
 }
 
 export interface StreamTools {
@@ -46,7 +48,7 @@ export async function syncStream(
   tools: StreamTools,
   signal: AbortSignal,
 ): Promise<StreamResult> {
-  const progress = createProgress(task.stream.name, tools);
+  const progress = createProgress(task.earlier, tools);
   let writer: LandingWriter | undefined;
   try {
     const stream = await progress.stage('connect', () => tools.source.resolve(task.stream, signal));
@@ -231,7 +233,7 @@ interface Progress {
 }
 
 /** Keeps the result of a stream while it moves, and shows it; counts of an earlier attempt of this run are in it. */
-function createProgress(name: string, tools: StreamTools): Progress {
+function createProgress(earlier: StreamResult, tools: StreamTools): Progress {
   let writer: LandingWriter | undefined;
   let rowsRead = 0;
   let bytesRead = 0;
@@ -244,19 +246,22 @@ function createProgress(name: string, tools: StreamTools): Progress {
     cursor === null || cursor === undefined ? undefined : (tools.showCursor(cursor) ?? undefined);
 
   const result = (status: StreamResult['status']): StreamResult => {
-    const before = show(writer?.cursor);
+    const spent = Object.fromEntries(Object.entries(ms).map(([stage, one]) => [stage, Math.round(one)]));
+    if (writer === undefined) return { ...earlier, ...part, status, ms: spent };
+    const before = show(writer.cursor);
     const after = show(lastCursor) ?? before;
     return {
-      stream: name,
+      stream: earlier.stream,
       status,
-      rows_read: (writer?.before.rows_read ?? 0) + rowsRead,
-      rows_written: (writer?.before.rows_written ?? 0) + (writer?.written ?? 0),
-      rows_deleted: (writer?.before.rows_deleted ?? 0) + rowsDeleted,
-      rejects: (writer?.before.rejects ?? 0) + (writer?.rejects ?? 0),
-      bytes_read: (writer?.before.bytes_read ?? 0) + bytesRead,
+      rows_read: writer.before.rows_read + rowsRead,
+      rows_written: writer.before.rows_written + writer.written,
+      rows_deleted: writer.before.rows_deleted + rowsDeleted,
+      rejects: writer.before.rejects + writer.rejects,
+      bytes_read: writer.before.bytes_read + bytesRead,
       ...(before === undefined ? {} : { cursor_before: before }),
       ...(after === undefined ? {} : { cursor_after: after }),
-      ms: Object.fromEntries(Object.entries(ms).map(([stage, spent]) => [stage, Math.round(spent)])),
+      ms: spent,
+      ...(earlier.guard === undefined ? {} : { guard: earlier.guard }),
       ...part,
     };
   };

@@ -134,9 +134,9 @@ function definedBy({ type: name, config }: SourceSpec): string {
 }
 
 async function syncAll(job: SyncJob, parts: Parts, signal: AbortSignal): Promise<readonly StreamResult[]> {
-  const results = job.streams.map(
-    (stream): StreamResult => ({ ...nothing, stream: stream.name, status: 'pending' }),
-  );
+  const before = new Map(job.earlier.map((result) => [result.stream, result]));
+  const begun = job.streams.map(({ name }) => begin(name, before.get(name)));
+  const results = [...begun];
   const shown = throttle(() => post({ type: 'progress', streams: results }));
   const sourceDefinition = definedBy(job.source);
   const tools = {
@@ -147,8 +147,9 @@ async function syncAll(job: SyncJob, parts: Parts, signal: AbortSignal): Promise
   };
   let unreachable: StreamResult['error'];
   for (const [index, stream] of job.streams.entries()) {
+    const earlier = begun[index] ?? begin(stream.name, undefined);
     if (unreachable !== undefined) {
-      results[index] = { ...nothing, stream: stream.name, status: 'failed', error: unreachable };
+      results[index] = { ...earlier, status: 'failed', error: unreachable };
       continue;
     }
     const task = {
@@ -158,6 +159,7 @@ async function syncAll(job: SyncJob, parts: Parts, signal: AbortSignal): Promise
       epoch: job.epoch,
       fullRefresh: job.fullRefresh,
       sourceDefinition,
+      earlier,
     };
     const onProgress = (result: () => StreamResult): void =>
       shown.update(() => {
@@ -185,14 +187,12 @@ const wholeSource: ReadonlySet<ErrorCode> = new Set([
   'disk_full',
 ]);
 
-const nothing = {
-  rows_read: 0,
-  rows_written: 0,
-  rows_deleted: 0,
-  rejects: 0,
-  bytes_read: 0,
-  ms: {},
-} as const;
+/** A stream that this attempt has not come to: as earlier ones left it, since what they committed is still there. */
+function begin(stream: string, earlier: StreamResult | undefined): StreamResult {
+  const nothing = { rows_read: 0, rows_written: 0, rows_deleted: 0, rejects: 0, bytes_read: 0 };
+  const { error: _error, ...left }: Partial<StreamResult> = earlier ?? {};
+  return { ...nothing, ...left, stream, status: 'pending', ms: {} };
+}
 
 function sentence(result: StreamResult): string {
   const counts = `${result.rows_read} rows read, ${result.rows_written} written, ${result.rows_deleted} marked deleted, ${result.rejects} rejects`;

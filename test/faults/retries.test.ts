@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Run, StreamResult } from '../../src/core/model.ts';
+import { type ChaosProxy, startChaosProxy } from '../support/chaos-proxy.ts';
 import {
   type MillraceProcess,
   runToEnd,
@@ -111,6 +112,66 @@ test('a process that is stopped in order uses no attempt up', { timeout: 60_000 
     await millrace.kill();
   }
 });
+
+test('what an earlier attempt committed stays in the result when later ones do not get as far as the table', {
+  timeout: 60_000,
+}, async () => {
+  using directory = temporaryDirectory();
+  await using proxy = await startChaosProxy(database.config);
+  await using millrace = await startMillrace(
+    optionsOf(directory.dataDir, { attempts: 3, backoffMs: [10, 50] }),
+  );
+  await registerBig(millrace, proxy);
+  await millrace.must('sync_connector', { connector: 'shop', streams: ['big'], wait_seconds: 20 });
+  await database.query("UPDATE big SET at = at + 1000000, text = text || '!'");
+  proxy.stallAfter(4_000_000);
+  const id = await start(millrace);
+  await untilIt(millrace, id, ({ totals }) => totals.rows_written > 0);
+  await proxy.refuse();
+  const ended = await runToEnd(millrace, id);
+  expect(ended, JSON.stringify(ended)).toMatchObject({
+    status: 'failed',
+    attempt: 3,
+    error: { code: 'host_unreachable' },
+  });
+  const { rows } = await millrace.must<{ rows: number[][] }>('query_data', {
+    sql: `SELECT count(*) FROM shop__big WHERE _mr_run = '${id}'`,
+  });
+  const big = resultOf(ended, 'big');
+  expect(big.rows_written).toBe(rows[0]?.[0]);
+  expect(big.rows_read).toBeGreaterThanOrEqual(big.rows_written);
+  expect(big).toMatchObject({
+    status: 'failed',
+    mode: 'merge',
+    guard: expect.any(String),
+    cursor_before: '20000',
+    cursor_after: '20000',
+    error: { code: 'host_unreachable' },
+  });
+  expect(resultOf(ended, 'more')).toMatchObject({ status: 'failed', rows_written: 0 });
+  expect(ended.totals.rows_written).toBe(big.rows_written);
+});
+
+/** A connector over a table that is read in many batches and one that comes after it, behind the proxy. */
+async function registerBig(millrace: MillraceProcess, proxy: ChaosProxy): Promise<void> {
+  for (const sql of [
+    'DROP TABLE IF EXISTS big, more',
+    'CREATE TABLE big (id int PRIMARY KEY, at bigint NOT NULL, text text NOT NULL)',
+    "INSERT INTO big SELECT n, n, repeat('x', 1000) FROM generate_series(1, 20000) n",
+    'CREATE TABLE more (id int PRIMARY KEY)',
+  ])
+    await database.query(sql);
+  await millrace.must('register_connector', {
+    name: 'shop',
+    type: 'postgresql',
+    config: { ...database.config, host: proxy.host, port: proxy.port },
+    streams: [
+      { name: 'big', table: 'big', mode: 'merge', cursor: 'at' },
+      { name: 'more', table: 'more' },
+    ],
+    test: false,
+  });
+}
 
 /** A connector over one table that is there, one that is not, and one whose rows take too long. */
 async function register(millrace: MillraceProcess, statement_timeout_ms = 1_000): Promise<void> {

@@ -81,6 +81,16 @@ export function freshWarehouse(): Warehouse {
           epoch: ++epoch,
           fullRefresh,
           sourceDefinition: restApi.definition(checked),
+          earlier: {
+            stream: wanted.name,
+            status: 'pending',
+            rows_read: 0,
+            rows_written: 0,
+            rows_deleted: 0,
+            rejects: 0,
+            bytes_read: 0,
+            ms: {},
+          },
         },
         {
           source,
