@@ -152,8 +152,33 @@ test('what an earlier attempt committed stays in the result when later ones do n
   expect(ended.totals.rows_written).toBe(big.rows_written);
 });
 
+test('an attempt that reads a stream anew counts what it brought, and not what an earlier one had built aside', {
+  timeout: 60_000,
+}, async () => {
+  using directory = temporaryDirectory();
+  await using proxy = await startChaosProxy(database.config);
+  await using millrace = await startMillrace(
+    optionsOf(directory.dataDir, { attempts: 3, backoffMs: [10, 50] }),
+  );
+  await registerBig(millrace, proxy, 'replace');
+  proxy.stallAfter(4_000_000);
+  const id = await start(millrace);
+  const before = await untilIt(millrace, id, ({ totals }) => totals.rows_written > 0);
+  await proxy.heal();
+  proxy.cut();
+  const ended = await runToEnd(millrace, id);
+  expect(ended, JSON.stringify(ended)).toMatchObject({ status: 'succeeded', attempt: 2 });
+  const big = resultOf(ended, 'big');
+  expect(big.rows_written).toBe(20_000);
+  expect(big.rows_read).toBeGreaterThanOrEqual(20_000 + before.totals.rows_written);
+});
+
 /** A connector over a table that is read in many batches and one that comes after it, behind the proxy. */
-async function registerBig(millrace: MillraceProcess, proxy: ChaosProxy): Promise<void> {
+async function registerBig(
+  millrace: MillraceProcess,
+  proxy: ChaosProxy,
+  mode: 'merge' | 'replace' = 'merge',
+): Promise<void> {
   for (const sql of [
     'DROP TABLE IF EXISTS big, more',
     'CREATE TABLE big (id int PRIMARY KEY, at bigint NOT NULL, text text NOT NULL)',
@@ -166,7 +191,7 @@ async function registerBig(millrace: MillraceProcess, proxy: ChaosProxy): Promis
     type: 'postgresql',
     config: { ...database.config, host: proxy.host, port: proxy.port },
     streams: [
-      { name: 'big', table: 'big', mode: 'merge', cursor: 'at' },
+      { name: 'big', table: 'big', mode, ...(mode === 'merge' ? { cursor: 'at' } : {}) },
       { name: 'more', table: 'more' },
     ],
     test: false,

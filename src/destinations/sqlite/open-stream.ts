@@ -86,7 +86,7 @@ export function openStream(db: Database, request: WriterRequest): Opened {
     const from =
       resumed && state !== undefined
         ? { cursor: state.build_cursor, rows: state.build_rows, rejectsOfBuild: state.build_rejects }
-        : { cursor: null, rows: 0, rejectsOfBuild: 0 };
+        : { cursor: null, rows: 0, rejectsOfBuild: 0, counts: { ...counts, rows_written: 0, rejects: 0 } };
     const changes =
       otherDefinition && !request.rebuild
         ? [
@@ -137,6 +137,10 @@ function openBuild(
     if (JSON.stringify(grown.key) === JSON.stringify(layout.key)) return { layout: grown, resumed: true };
   }
   dropBuild(db, request);
+  // What an earlier attempt of the run wrote went with its table; that it was read stays true.
+  db.prepare(
+    'UPDATE _millrace_loads SET rows_written = 0, rejects = 0 WHERE run_id = ? AND connector = ? AND stream = ?',
+  ).run(runId, connector, stream.name);
   db.exec(createTable(layout, build));
   db.prepare(
     'UPDATE _millrace_cursors SET build_run = ?, build_layout = ?, build_definition = ? WHERE connector = ? AND stream = ?',
