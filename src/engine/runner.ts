@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asMillraceError, type ErrorView, MillraceError } from '../core/errors.ts';
-import type { Connector, RunStatus, Stream, StreamResult } from '../core/model.ts';
+import type { Connector, Stream, StreamResult } from '../core/model.ts';
 import { backoffMs } from '../core/retry.ts';
-import type { Claim, Outcome, RunStore } from '../store/store.ts';
+import type { Claim, RunStore } from '../store/store.ts';
 import { holderName, isGone } from './holder.ts';
 import type { FromThread, SourceSpec } from './messages.ts';
+import { givenUp, isIncomplete, statusOf } from './outcome.ts';
 import type { Threads } from './threads.ts';
 
 /** Claims queued runs and carries them out, each in its own thread. One per process; any number of processes. */
@@ -276,19 +277,6 @@ function merge(earlier: readonly StreamResult[], now: readonly StreamResult[]): 
   return [...kept, ...now.filter((result) => !known.has(result.stream))];
 }
 
-function statusOf(streams: readonly StreamResult[], thrown: MillraceError | undefined): Outcome['status'] {
-  if (thrown?.code === 'cancelled' || streams.some((stream) => stream.status === 'cancelled'))
-    return 'cancelled';
-  if (thrown !== undefined) return 'failed';
-  const failed = streams.filter((stream) => stream.status !== 'succeeded').length;
-  if (failed === 0) return 'succeeded';
-  return failed < streams.length ? 'partial' : ('failed' satisfies RunStatus);
-}
-
-function isIncomplete(status: RunStatus): boolean {
-  return status === 'failed' || status === 'partial';
-}
-
 /** Why nobody tries again, and how that is begun. */
 function lastWords(claim: Claim, error: ErrorView, { attempts }: { readonly attempts: number }): string {
   return error.retryable
@@ -300,24 +288,6 @@ function openingLine(claim: Claim): string {
   if (claim.recovered)
     return `attempt ${claim.attempt}: the process that held this run is gone; going on from the last committed batch`;
   return claim.attempt === 1 ? 'started' : `attempt ${claim.attempt}`;
-}
-
-function givenUp(claim: Claim, streams: readonly StreamResult[]): Outcome {
-  const error: ErrorView = new MillraceError(
-    'run_lost',
-    `The process that held this run ended ${claim.attempt - 1} times before the run was finished.`,
-    {
-      hint: 'Call sync_connector again: it goes on from the last committed batch. If it happens again, the stderr of the server says why it ends.',
-      nextActions: [
-        {
-          tool: 'sync_connector',
-          arguments: { connector: claim.connector },
-          why: 'goes on from the last committed batch',
-        },
-      ],
-    },
-  ).toView();
-  return { status: 'failed', streams, error };
 }
 
 function noSpace(cause: MillraceError): MillraceError {

@@ -159,7 +159,6 @@ async function take(
       epoch,
       started_at: run.started_at ?? at.getTime(),
       retry_at: null,
-      error: null,
     })
     .where('run_id', '=', run.run_id)
     .execute();
@@ -170,6 +169,7 @@ async function take(
     epoch,
     ...askedOf(run),
     recovered,
+    ...(run.error === null ? {} : { failure: JSON.parse(run.error) as ErrorView }),
   };
 }
 
@@ -236,7 +236,8 @@ async function putBack(
   const run = await heldRun(trx, claim);
   if (!run) return false;
   const streams = JSON.stringify(results);
-  const queued = { status: 'queued', streams, error: error ?? null } as const;
+  const before = run.error === null ? null : (JSON.parse(run.error) as ErrorView);
+  const queued = { status: 'queued', streams, error: error ?? before } as const;
   if (run.cancel_requested === 0)
     return leave(trx, claim, { ...queued, attempt: run.attempt + more, retry_at });
   const left = await leave(trx, claim, queued);

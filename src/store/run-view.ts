@@ -23,7 +23,8 @@ export function runView(row: RunRow): Run {
     ...(row.retry_at === null ? {} : { retry_at: iso(row.retry_at) }),
     totals: totalsOf(streams),
     streams,
-    ...(row.error === null ? {} : { error: JSON.parse(row.error) as ErrorView }),
+    // Of an attempt before: one that is under way has none yet.
+    ...(row.error === null || row.status === 'running' ? {} : { error: JSON.parse(row.error) as ErrorView }),
   };
 }
 

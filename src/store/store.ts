@@ -144,6 +144,8 @@ export interface Claim {
   readonly fullRefresh: boolean;
   /** True when an earlier holder disappeared without finishing. */
   readonly recovered: boolean;
+  /** What the last attempt that came to an end failed with; absent when none did. */
+  readonly failure?: ErrorView;
 }
 
 /** Which runs are old. */
