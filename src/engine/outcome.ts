@@ -20,9 +20,27 @@ export function isIncomplete(status: RunStatus): boolean {
   return status === 'failed' || status === 'partial';
 }
 
+/**
+ * The end of a run, its streams included: a thread that was ended or died says nothing of those it was moving or had not
+ * come to. `whole`: what the run failed with, where that was no error of one stream.
+ */
+export function ended(
+  { status, streams, error }: Outcome,
+  whole: ErrorView | undefined = undefined,
+): Outcome {
+  const end = (stream: StreamResult): StreamResult => {
+    if (stream.status !== 'running' && stream.status !== 'pending') return stream;
+    return status === 'failed' && whole !== undefined
+      ? { ...stream, status: 'failed', error: whole }
+      : { ...stream, status: 'cancelled' };
+  };
+  return { status, streams: streams.map(end), ...(error === undefined ? {} : { error }) };
+}
+
 /** The end of a run that is claimed when none of its attempts is left. */
 export function givenUp(claim: Claim, streams: readonly StreamResult[]): Outcome {
-  return { status: 'failed', streams, error: lastFailure(claim) };
+  const error = lastFailure(claim);
+  return ended({ status: 'failed', streams, error }, error);
 }
 
 function lastFailure({ connector, attempt, recovered, failure }: Claim): ErrorView {

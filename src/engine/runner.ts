@@ -5,7 +5,7 @@ import { backoffMs } from '../core/retry.ts';
 import type { Claim, RunStore } from '../store/store.ts';
 import { holderName, isGone } from './holder.ts';
 import type { FromThread, SourceSpec } from './messages.ts';
-import { givenUp, isIncomplete, statusOf } from './outcome.ts';
+import { ended, givenUp, isIncomplete, statusOf } from './outcome.ts';
 import type { Threads } from './threads.ts';
 
 /** Claims queued runs and carries them out, each in its own thread. One per process; any number of processes. */
@@ -218,7 +218,8 @@ export function createRunner(parts: RunnerParts): Runner {
     const [error] = errors;
     if (isIncomplete(status) && error !== undefined)
       await parts.runs.log(claim.run_id, 'error', lastWords(claim, error, parts.settings));
-    await parts.runs.finish(claim, { status, streams, ...(error === undefined ? {} : { error }) });
+    const outcome = { status, streams, ...(error === undefined ? {} : { error }) };
+    await parts.runs.finish(claim, ended(outcome, thrown?.toView()));
   };
 
   return {

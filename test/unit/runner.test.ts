@@ -16,6 +16,28 @@ const streams: readonly Stream[] = ['orders', 'stock', 'events'].map((name) => (
 const GONE = `${hostname()}:4194999:x`;
 const tookTooLong = new MillraceError('timeout', 'The source did not answer.', { hint: 'Look at its load.' });
 
+test.each([
+  ['internal', 'failed', new MillraceError('internal', 'The sync ran out of memory.', { hint: 'Exclude.' })],
+  ['timeout', 'failed', tookTooLong],
+  ['cancelled', 'cancelled', new MillraceError('cancelled', 'The run was cancelled.', { hint: 'Again.' })],
+] as const)('a thread that ended with %s leaves no stream under way', async (code, status, error) => {
+  await using world = await opened(async (tell) => {
+    tell([
+      result('orders', { status: 'succeeded', rows_written: 5 }),
+      result('stock', { rows_written: 3 }),
+      result('events', { status: 'pending' }),
+    ]);
+    throw error;
+  });
+  const run = await world.runToEnd();
+  expect(run).toMatchObject({ status, error: { code }, totals: { rows_written: 8 } });
+  expect(run.streams.map((stream) => [stream.stream, stream.status, stream.error?.code])).toEqual([
+    ['orders', 'succeeded', undefined],
+    ['stock', status, status === 'failed' ? code : undefined],
+    ['events', status, status === 'failed' ? code : undefined],
+  ]);
+});
+
 test('a run whose process ended in the last attempt says so, and what the attempts before had failed with', async () => {
   await using world = await opened(() => Promise.reject(tookTooLong));
   const { runs } = world.store;
@@ -35,7 +57,7 @@ test('a run whose process ended in the last attempt says so, and what the attemp
     'The process that held this run ended during attempt 2, and no attempt is left. An attempt before had failed with timeout: The source did not answer.',
   );
   expect(run.error?.hint).toContain('Look at its load.');
-  expect(run.totals.rows_written).toBe(7);
+  expect(run.streams).toMatchObject([{ status: 'failed', rows_written: 7, error: { code: 'run_lost' } }]);
 });
 
 test('a run whose attempts were made fewer while it waited ends with what it failed with', async () => {
