@@ -17,6 +17,7 @@ import { createScheduler, SCHEDULER } from './engine/scheduler.ts';
 import { createThreads } from './engine/threads.ts';
 import { createAsks } from './http/ask.ts';
 import { createLog, type Log } from './log.ts';
+import { checkConnector, type Look } from './services/checks.ts';
 import { assertWritable, type Context, sourceSpec } from './services/context.ts';
 import { healthChores } from './services/health-chores.ts';
 import { createServices } from './services/index.ts';
@@ -47,6 +48,8 @@ export interface App extends AsyncDisposable {
   rotateKey(onProgress: (sealed: number) => void): Promise<Rotation>;
   /** What SQLite's own check finds wrong with each file; null where it is intact. */
   integrity(): Promise<readonly { readonly file: string; readonly problem: string | null }[]>;
+  /** Looks at a connector's source, as `test_connector` does but for so long. Throws MillraceError: `timeout`. */
+  check(connector: string, timeoutMs: number): Promise<Look>;
   /** Applies the connectors of the config file and begins to carry out queued runs. */
   startBackground(): Promise<void>;
   /** Applies the connectors of the config file, and begins nothing. */
@@ -249,6 +252,8 @@ export async function openApp(options: AppOptions): Promise<App> {
         { file: 'warehouse.db', problem: await warehouse.problem() },
       ];
     },
+    check: (name, timeoutMs) =>
+      checkConnector(context, name, { signal: new AbortController().signal, timeoutMs }),
     async startBackground() {
       if (config.readOnly) return;
       runner.start();

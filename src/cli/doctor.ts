@@ -4,10 +4,12 @@ import { type App, openApp } from '../app.ts';
 import { asMillraceError } from '../core/errors.ts';
 import { isDiskLow } from '../core/health-whole.ts';
 import { answer } from './answer.ts';
+import { connectorFindings } from './doctor-connectors.ts';
 import type { CommandLine } from './options.ts';
 import { type Environment, version } from './program.ts';
 
-interface Finding {
+/** What was looked at, and how it was found. */
+export interface Finding {
   readonly what: string;
   readonly ok: boolean;
   readonly detail: string;
@@ -113,24 +115,4 @@ async function storageFindings(app: App): Promise<readonly Finding[]> {
       ...(!low ? {} : { hint: 'Free some space, or move the data folder with --data-dir.' }),
     },
   ];
-}
-
-async function connectorFindings(app: App): Promise<readonly Finding[]> {
-  const { items } = await app.services.connectors.list({ limit: 100 });
-  const findings: Finding[] = [];
-  for (const { name } of items) {
-    const report = await app.services.connectors
-      .test(name, AbortSignal.timeout(20_000))
-      .catch((error: unknown) => ({ ok: false, warnings: [], error: asMillraceError(error).toView() }));
-    const detail = report.ok
-      ? ['reachable', ...report.warnings].join('; ')
-      : `${report.error?.code}: ${report.error?.message}`;
-    findings.push({
-      what: `connector "${name}"`,
-      ok: report.ok,
-      detail,
-      ...(report.error === undefined ? {} : { hint: report.error.hint }),
-    });
-  }
-  return findings;
 }

@@ -1,9 +1,13 @@
+import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import BetterSqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type App, openApp } from '../../src/app.ts';
+import { connectorFindings } from '../../src/cli/doctor-connectors.ts';
 import { MillraceError } from '../../src/core/errors.ts';
 import { holderName } from '../../src/engine/holder.ts';
 import type { Claim, RunStore } from '../../src/store/store.ts';
@@ -204,6 +208,76 @@ describe('sync beside a run that is there', () => {
     const [two] = await Promise.all([shop.sync(), shop.hold(left, 'handBack')]);
     expect(two).toMatchObject({ code: 0, out: expect.stringContaining(`(run ${left})`) });
     expect(two.out).toContain('a: succeeded');
+  });
+});
+
+describe('what the doctor finds of connectors', () => {
+  const api = (name: string, port: number, enabled = true) => ({
+    name,
+    type: 'rest_api',
+    enabled,
+    config: { base_url: `http://127.0.0.1:${port}`, auth: { type: 'none' } },
+    streams: [{ name: 'things', path: '/things' }],
+    test: false,
+  });
+  const program = async (): Promise<App> => {
+    const config = join(folder, 'mcp.config.json');
+    const network = { allowPrivateHttp: ['127.0.0.1'] };
+    writeFileSync(config, JSON.stringify({ millrace: { dataDir: './data', network } }));
+    return await openApp({ flags: { config, readOnly: false }, env: {}, actor: 'cli' });
+  };
+  const { signal } = new AbortController();
+
+  test('a source that takes connections and never answers is a timeout; a disabled one is not looked at', {
+    timeout: 60_000,
+  }, async () => {
+    const silent = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1');
+    try {
+      await once(silent, 'listening');
+      await using app = await program();
+      const { port } = silent.address() as AddressInfo;
+      await app.services.connectors.register(api('silent', port), { actor: 'cli' }, signal);
+      await app.services.connectors.register(api('off', 1, false), { actor: 'cli' }, signal);
+      expect(await connectorFindings(app, { concurrent: 2, checkMs: 2_000, totalMs: 60_000 })).toEqual([
+        {
+          what: 'connector "silent"',
+          ok: false,
+          detail: 'timeout: "silent" did not answer within 2 s.',
+          hint: expect.stringContaining('proxy or firewall'),
+        },
+        { what: 'disabled connectors', ok: true, detail: '1, not looked at' },
+      ]);
+    } finally {
+      silent.close();
+    }
+  });
+
+  test('however many there are, each is looked at, or it is said how many were not', {
+    timeout: 60_000,
+  }, async () => {
+    await using app = await program();
+    const names = Array.from({ length: 205 }, (_, index) => `c${String(index).padStart(3, '0')}`);
+    for (const name of names) await app.services.connectors.register(api(name, 1), { actor: 'cli' }, signal);
+    const seen: string[] = [];
+    const check: App['check'] = async (name) => {
+      seen.push(name);
+      return { report: { ok: true, checks: [], warnings: [] }, restEnded: false };
+    };
+    const look = (totalMs: number) =>
+      connectorFindings({ services: app.services, check }, { concurrent: 2, checkMs: 1_000, totalMs });
+    const findings = await look(60_000);
+    expect(findings.map(({ what, ok }) => [what, ok])).toEqual(
+      names.map((name) => [`connector "${name}"`, true]),
+    );
+    expect(seen.sort()).toEqual(names);
+    expect(await look(0)).toEqual([
+      {
+        what: 'connectors',
+        ok: false,
+        detail: '205 of 205 were not looked at within 0 s',
+        hint: expect.any(String),
+      },
+    ]);
   });
 });
 

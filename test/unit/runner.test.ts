@@ -91,7 +91,7 @@ async function opened(work: Work) {
     threads,
     open: async () => ({
       connector: shop,
-      source: { connector: 'shop', type: 'postgresql', config: {}, declared: streams, network },
+      source: { connector: 'shop', type: 'postgresql', config: {}, revealed: [], declared: streams, network },
     }),
     warehouseFile: folder.file,
     settings: { concurrent: 1, attempts: 2, backoffMs: [1, 1], timeoutMs: 60_000 },
