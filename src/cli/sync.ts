@@ -22,16 +22,21 @@ export async function sync(line: CommandLine, env: Environment): Promise<number>
   const stop = new AbortController();
   const show = progressLine();
   let run: Run;
+  let own: boolean;
   process.once('SIGINT', () => stop.abort());
   try {
     await app.applyConnectors();
-    run = await carryOut(app, request, { show, signal: stop.signal });
+    ({ run, own } = await carryOut(app, request, { show, signal: stop.signal }));
   } finally {
     show.clear();
     await app[Symbol.asyncDispose]();
   }
   if (run.finished_at === undefined) {
-    notice(`Run ${run.run_id} was not begun here and is not stopped: it goes on where a server runs.`);
+    notice(
+      own
+        ? `Run ${run.run_id} was asked to stop, and its end could not be waited for: \`millrace sync ${connector}\` shows it.`
+        : `Run ${run.run_id} was not begun here and is not stopped: it goes on where a server runs.`,
+    );
     return 1;
   }
   answer(report(run));
@@ -47,7 +52,11 @@ interface Watching {
  * The run that does what was asked for, at its end. One that was there before, left by a client that was closed or held
  * by a server, is followed and not refused; where it does something else, what was asked for comes after it.
  */
-async function carryOut(app: App, request: SyncRequest, watching: Watching): Promise<Run> {
+async function carryOut(
+  app: App,
+  request: SyncRequest,
+  watching: Watching,
+): Promise<{ readonly run: Run; readonly own: boolean }> {
   const caller = { actor: 'cli' };
   for (;;) {
     const { run, as } = await app.services.runs.join(request, { caller, trigger: 'cli' });
@@ -56,10 +65,11 @@ async function carryOut(app: App, request: SyncRequest, watching: Watching): Pro
       notice(following(run, as));
     }
     app.carryOut(run.run_id);
+    const own = as === 'own';
     const last = await follow(app, run, watching);
     if (last.finished_at === undefined)
-      return as === 'own' ? await app.services.runs.cancel(run.run_id, caller) : last;
-    if (as !== 'other' || watching.signal.aborted) return last;
+      return { run: own ? await app.services.runs.cancel(run.run_id, caller) : last, own };
+    if (as !== 'other' || watching.signal.aborted) return { run: last, own };
   }
 }
 

@@ -14,8 +14,8 @@ export function discreet(source: Source, clean: (text: string) => string): Sourc
       throw told(error, { clean, signal });
     });
   const sentences = (texts: readonly string[]): readonly string[] => texts.map(clean);
-  const { remarks } = source;
-  return {
+  const { remarks, judge } = source;
+  const whole: Whole<Source> = {
     check: async (streams, signal) =>
       cleanReport(await guarded(source.check(streams, signal), signal), clean),
     discover: (request, signal) => guarded(source.discover(request, signal), signal),
@@ -24,12 +24,17 @@ export function discreet(source: Source, clean: (text: string) => string): Sourc
       return { ...resolved, notes: sentences(resolved.notes) };
     },
     preview: (stream, limit, signal) => guarded(source.preview(stream, limit, signal), signal),
-    ...(remarks === undefined ? {} : { remarks: (stream) => sentences(remarks.call(source, stream)) }),
+    remarks: remarks && ((stream) => sentences(remarks.call(source, stream))),
+    judge: judge && ((columns) => judge.call(source, columns)),
     read: async (stream, from, signal) =>
       discreetReading(await guarded(source.read(stream, from, signal), signal), { clean, signal }),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
+  return whole as Source;
 }
+
+/** Every member is named, those among them that not all have: one that is forgotten would be lost in silence. */
+type Whole<T> = { [Name in keyof Required<T>]: T[Name] | undefined };
 
 interface Telling {
   readonly clean: (text: string) => string;
@@ -38,14 +43,19 @@ interface Telling {
 }
 
 function discreetReading(reading: Reading, telling: Telling): Reading {
-  const { noticed } = reading;
+  const { noticed, compared } = reading;
   const { clean } = telling;
-  return {
+  const whole: Whole<Reading> = {
     guard: reading.guard,
-    warnings: reading.warnings.map(clean),
-    resumed: reading.resumed,
+    get warnings() {
+      return reading.warnings.map(clean);
+    },
+    get resumed() {
+      return reading.resumed;
+    },
     batches: discreetly(reading.batches, telling),
-    ...(noticed === undefined ? {} : { noticed: () => noticed.call(reading).map(clean) }),
+    noticed: noticed && (() => noticed.call(reading).map(clean)),
+    compared: compared && (() => compared.call(reading)),
     get agreement() {
       return reading.agreement;
     },
@@ -56,6 +66,7 @@ function discreetReading(reading: Reading, telling: Telling): Reading {
     keys: () => discreetly(reading.keys(), telling),
     [Symbol.asyncDispose]: () => reading[Symbol.asyncDispose](),
   };
+  return whole as Reading;
 }
 
 async function* discreetly(batches: AsyncIterable<Batch>, telling: Telling): AsyncGenerator<Batch> {

@@ -53,9 +53,16 @@ export function createDeletions(context: Context): Pick<ConnectorService, 'delet
         throw notThisPlan(record.name, keepData);
       await assertIdle(context, record.name);
       plans.delete(input.confirmation);
-      // The data first: if they cannot be dropped, they still have a connector by which it can be tried again.
-      if (!keepData) await context.warehouse.drop(record.name);
-      await context.connectors.remove(record.name);
+      const alone = new AbortController();
+      await context.alone(
+        record.name,
+        async () => {
+          // The data first: if they cannot be dropped, they still have a connector by which it can be tried again.
+          if (!keepData) await context.warehouse.drop(record.name);
+          await context.connectors.remove(record.name);
+        },
+        alone.signal,
+      );
       await context.audit.append({
         actor: caller.actor,
         action: 'delete_connector',
