@@ -1,4 +1,7 @@
 import { createHash } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Answered, ask } from '../support/ask-form.ts';
 import { connectHttp, GENERATIONS } from '../support/mcp-client.ts';
@@ -121,9 +124,9 @@ describe('without tokens, on loopback', () => {
   });
 
   test('other machines are not served without a token, and the way to do it is named', async () => {
-    const refused = await millrace(
-      ['serve', '--host', '0.0.0.0', '--port', '0', '--data-dir', '/nonexistent/x'].slice(0, 5),
-    );
+    const dataDir = join(tmpdir(), 'millrace-nobody');
+    const refused = await millrace(['serve', '--host', '0.0.0.0', '--port', '0', '--data-dir', dataDir]);
+    rmSync(dataDir, { recursive: true, force: true });
     expect(refused.code).toBe(2);
     expect(refused.err).toContain('http": {"tokens":');
   });

@@ -22,6 +22,9 @@ const run = z.object({
     high: z.string().nullable(),
     last: z.string().nullable(),
     order: z.enum(['same', 'asc', 'desc', 'none']),
+    // Positions of earlier versions do not say it: as of a list whose rows share no value.
+    tied: z.boolean().default(false),
+    edge: z.string().nullable().default(null),
   }),
   /** Where the present window of time begins, in ms; null without windows. */
   window: z.number().nullable(),

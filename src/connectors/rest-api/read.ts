@@ -5,7 +5,7 @@ import type { Agreement, Reading } from '../connector.ts';
 import { plain } from '../sql/names.ts';
 import { boundParams, kindOfText, startAs, startMark } from './bounds.ts';
 import { guardText } from './guard.ts';
-import { nothingSeen, type SeenMarks, seeMark, settledMark } from './high-mark.ts';
+import { endPage, nothingSeen, type SeenMarks, seeMark, settledMark } from './high-mark.ts';
 import { createRowMaker, type RowMaker } from './infer.ts';
 import { kindOfColumn } from './kinds.ts';
 import { type ListsContext, type Place, type ReadEvent, readLists } from './lists.ts';
@@ -78,6 +78,8 @@ class RestReading implements Reading {
     this.#until = this.#run?.until ?? Date.now();
     this.#seen = this.#run?.seen ?? nothingSeen;
     this.#highBefore = usable?.high ?? null;
+    // The first row that comes is the last one once more: it shares its value with none but itself.
+    if (this.#run !== null && this.#byOrder()) this.#seen = { ...this.#seen, last: null };
     this.#maker = createRowMaker({
       columns: stream.columns,
       wanted: wantedOf(stream),
@@ -151,6 +153,8 @@ class RestReading implements Reading {
       } else if (event.kind === 'list') silent += 1;
       else {
         place = event.place;
+        const kind = this.#kind();
+        if (kind !== null) this.#seen = endPage(this.#seen, kind, this.#highBefore);
         if (held !== null) yield { ...held, cursor: this.#cursor(window, place) };
         else if (silent >= silentListsMax)
           yield { values: [], rows: 0, bytes: 0, cursor: this.#cursor(window, place) };
