@@ -224,7 +224,7 @@ describe('what changed since', () => {
     expect(first.rows_written).toBe(60);
     const asked = queries().map((query) => [query.get('since'), query.get('until')]);
     expect(asked).toContainEqual(['2026-01-01T00:00:00Z', '2026-01-31T00:00:00Z']);
-    expect(asked).toContainEqual(['2026-01-30T23:59:59Z', '2026-03-02T00:00:00Z']);
+    expect(asked).toContainEqual(['2026-01-30T23:59:59Z', '2026-03-01T23:59:59Z']);
     const before = api.requests.length;
     api.things.push(thing(61, { updated_at: new Date(Date.now() - 5_000).toISOString() }));
     expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_written: 1 });
@@ -236,75 +236,129 @@ describe('what changed since', () => {
     ).toBeLessThan(2);
   });
 
+  const day = 86_400_000;
+  const written: Readonly<Record<string, (asked: string) => number>> = {
+    iso: Date.parse,
+    date: Date.parse,
+    value: Date.parse,
+    '{YYYY}-{MM}-{DD}': Date.parse,
+    'updated:{iso}': (asked) => Date.parse(asked.slice('updated:'.length)),
+    epoch_s: (asked) => Number(asked) * 1_000,
+    epoch_ms: Number,
+  };
+
+  test.each(
+    Object.keys(written).flatMap((format) =>
+      [1, 1.5, 7].flatMap((days) => ['', 'T05:00:00Z'].map((time) => [format, days, time] as const)),
+    ),
+  )('none is wider than was declared: by %s, %d days, from a day%s on', async (cursor_format, days, time) => {
+    const read = written[cursor_format] ?? Number;
+    await using own = await serve((_, response) => answer(response, 200, []));
+    const start = Math.floor(Date.now() / day) * day - 15 * day;
+    const from = `${new Date(start).toISOString().slice(0, 10)}${time}`;
+    const declared = {
+      name: 'events',
+      path: '/events',
+      mode: 'append',
+      cursor: 'at',
+      rest: {
+        pagination: { type: 'none' },
+        cursor_param: 'since',
+        cursor_end_param: 'until',
+        cursor_format,
+        cursor_start: cursor_format.startsWith('epoch_')
+          ? Date.parse(from) / (cursor_format === 'epoch_s' ? 1_000 : 1)
+          : from,
+        window: `${days * 24}h`,
+      },
+    };
+    expect((await warehouse.sync({ url: own.url, stream: declared })).error).toBeUndefined();
+    const ends = own.requests
+      .slice(1)
+      .map((line) => new URL(line.split(' ')[1] ?? '', own.url).searchParams)
+      .map((query) => [read(query.get('since') ?? ''), read(query.get('until') ?? '')] as const);
+    const byDays = /^date|DD/.test(cursor_format) || (cursor_format === 'value' && time === '');
+    // What asks by days has to go on by one, and begins one before the end of the last.
+    const widest = byDays ? Math.max(Math.floor(days), 2) : days;
+    expect(Math.max(...ends.map(([since, until]) => (until - since) / day))).toBeLessThanOrEqual(widest);
+    expect(ends.length).toBeLessThan(80);
+    for (const [at, [since]] of ends.entries())
+      if (at > 0) expect(since).toBeLessThan(ends[at - 1]?.[1] ?? 0);
+  });
+
   describe.each([
     ['leaves out both', (a: number, b: number) => a < b],
     ['answers both', (a: number, b: number) => a <= b],
   ])('in windows of time, of whose ends the API %s,', (_, inOrder) => {
-    const day = 86_400_000;
     const first = Math.floor(Date.now() / day) * day - 5 * day;
-    const formats: Readonly<Record<string, (asked: string) => number>> = {
-      iso: Date.parse,
-      date: Date.parse,
-      epoch_s: (asked) => Number(asked) * 1_000,
-      epoch_ms: Number,
-    };
+    const formats = ['iso', 'date', 'epoch_s', 'epoch_ms'];
+    const spans = [
+      ['1d', 0],
+      ['2d', day / 4],
+    ] as const;
 
     test.each(
-      ['merge', 'append'].flatMap((mode) => Object.keys(formats).map((format) => [mode, format] as const)),
-    )('no row at an end is lost or doubled: %s by %s', async (mode, cursor_format) => {
-      const read = formats[cursor_format] ?? Number;
-      // Most of them where one window ends and the next begins; two of them are the same where nothing has to tell them apart.
-      const rows = [5_000, day, day + 1_000, 2 * day, 2 * day, 3 * day - 1_000, 3 * day].map((at, n) => ({
-        n: mode === 'merge' || n !== 4 ? n : 3,
-        at: first + at,
-      }));
-      await using own = await serve((request, response) => {
-        const query = queryOf(request);
-        if (own.requests.length === 4) stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
-        const [since, until] = [read(query.get('since') ?? '0'), read(query.get('until') ?? '0')];
-        const known = (at: number): number => (cursor_format === 'date' ? Math.floor(at / day) * day : at);
-        const found = rows.filter(({ at }) => inOrder(since, known(at)) && inOrder(known(at), until));
-        const written = (at: number): unknown =>
-          cursor_format === 'epoch_ms'
-            ? at
-            : cursor_format === 'epoch_s'
-              ? at / 1_000
-              : new Date(at).toISOString();
-        answer(
-          response,
-          200,
-          found.map(({ n, at }) => ({ n, at: written(at) })),
-        );
-      });
-      const stop = new AbortController();
-      const start = first - day;
-      const declared = {
-        name: 'events',
-        path: '/events',
-        mode,
-        ...(mode === 'merge' ? { primary_key: ['n'] } : {}),
-        cursor: 'at',
-        rest: {
-          pagination: { type: 'none' },
-          cursor_param: 'since',
-          cursor_end_param: 'until',
-          cursor_format,
-          cursor_start: cursor_format.startsWith('epoch_')
-            ? start / (cursor_format === 'epoch_s' ? 1_000 : 1)
-            : new Date(start).toISOString(),
-          window: '1d',
-        },
-      };
-      const cut = await warehouse.sync({ url: own.url, stream: declared, signal: stop.signal });
-      expect(cut.status).toBe('cancelled');
-      for (let run = 0; run < 2; run += 1) {
-        expect((await warehouse.sync({ url: own.url, stream: declared })).error).toBeUndefined();
-        expect(
-          warehouse.query('SELECT n FROM api__events ORDER BY n').map(({ n }) => n),
-          `run ${run}`,
-        ).toEqual(rows.map(({ n }) => n));
-      }
-    });
+      ['merge', 'append'].flatMap((mode) =>
+        formats.flatMap((format) => spans.map((span) => [mode, format, ...span] as const)),
+      ),
+    )(
+      'no row at an end is lost or doubled: %s by %s, %s each, the first %d ms into a day',
+      async (mode, cursor_format, window, late) => {
+        const read = written[cursor_format] ?? Number;
+        // Most of them where one window ends and the next begins; two of them are the same where nothing has to tell them apart.
+        const rows = [5_000, day, day + 1_000, 2 * day, 2 * day, 3 * day - 1_000, 3 * day].map((at, n) => ({
+          n: mode === 'merge' || n !== 4 ? n : 3,
+          at: first + at,
+        }));
+        await using own = await serve((request, response) => {
+          const query = queryOf(request);
+          if (own.requests.length === (window === '1d' ? 4 : 3))
+            stop.abort(new MillraceError('cancelled', 'stop', { hint: '' }));
+          const [since, until] = [read(query.get('since') ?? '0'), read(query.get('until') ?? '0')];
+          const known = (at: number): number => (cursor_format === 'date' ? Math.floor(at / day) * day : at);
+          const found = rows.filter(({ at }) => inOrder(since, known(at)) && inOrder(known(at), until));
+          const shown = (at: number): unknown =>
+            cursor_format === 'epoch_ms'
+              ? at
+              : cursor_format === 'epoch_s'
+                ? at / 1_000
+                : new Date(at).toISOString();
+          answer(
+            response,
+            200,
+            found.map(({ n, at }) => ({ n, at: shown(at) })),
+          );
+        });
+        const stop = new AbortController();
+        const start = first - day + late;
+        const declared = {
+          name: 'events',
+          path: '/events',
+          mode,
+          ...(mode === 'merge' ? { primary_key: ['n'] } : {}),
+          cursor: 'at',
+          rest: {
+            pagination: { type: 'none' },
+            cursor_param: 'since',
+            cursor_end_param: 'until',
+            cursor_format,
+            cursor_start: cursor_format.startsWith('epoch_')
+              ? start / (cursor_format === 'epoch_s' ? 1_000 : 1)
+              : new Date(start).toISOString(),
+            window,
+          },
+        };
+        const cut = await warehouse.sync({ url: own.url, stream: declared, signal: stop.signal });
+        expect(cut.status).toBe('cancelled');
+        for (let run = 0; run < 2; run += 1) {
+          expect((await warehouse.sync({ url: own.url, stream: declared })).error).toBeUndefined();
+          expect(
+            warehouse.query('SELECT n FROM api__events ORDER BY n').map(({ n }) => n),
+            `run ${run}`,
+          ).toEqual(rows.map(({ n }) => n));
+        }
+      },
+    );
   });
 
   test('with rows in the order of the cursor the mark moves with every page', async () => {

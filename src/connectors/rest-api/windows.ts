@@ -25,8 +25,9 @@ export interface Beginning {
   readonly until: () => number;
 }
 
+const dayMs = 86_400_000;
 /** What is said by days is a day somewhere on earth. */
-const zonesMs = 2 * 86_400_000;
+const zonesMs = 2 * dayMs;
 
 /** Windows from the beginning on, or one without ends. */
 export function* windowsOf(
@@ -39,10 +40,9 @@ export function* windowsOf(
     return;
   }
   for (let from = at ?? since; ; ) {
-    const next = from + plan.windowMs;
-    const last = next >= until();
     const asked = from === since ? { lower, lowerKind } : askedFrom(from, lowerKind, plan);
-    if (last) {
+    const next = nextFrom(from, asked, plan, plan.windowMs);
+    if (next >= until()) {
       yield { ...asked, from, to: until(), next: null, again: null };
       return;
     }
@@ -51,16 +51,41 @@ export function* windowsOf(
   }
 }
 
+type Asked = Pick<Window, 'lowerKind'> & { readonly lower: Mark };
+
 /** A step before the end of the window before: some APIs leave out what is equal to an end, on both sides of it. */
-function askedFrom(
-  ms: number,
-  kind: MarkKind,
-  { cursorFormat: format }: StreamPlan,
-): { readonly lower: Mark; readonly lowerKind: MarkKind } {
+function askedFrom(ms: number, kind: MarkKind, { cursorFormat: format }: StreamPlan): Asked {
   // A day that somebody declared as the beginning says nothing of how long the windows are.
   const lowerKind = kind === 'date' && format !== 'value' ? 'time' : kind;
-  const mark = markAt(ms, lowerKind, { format, zoned: true });
+  const mark = markAt(floorTo(stepOf(lowerKind, format), ms), lowerKind, { format, zoned: true });
   return { lower: lowerBound(mark, lowerKind, { lookback: null, zoned: true, format }), lowerKind };
+}
+
+/**
+ * The end of a window, whose width is that of what is asked: an API that caps it counts the step before too. Where the
+ * step is as long as the window it would never go on, and one is wider.
+ */
+function nextFrom(
+  from: number,
+  { lower, lowerKind }: { readonly lower: Mark | null; readonly lowerKind: MarkKind },
+  { cursorFormat }: StreamPlan,
+  windowMs: number,
+): number {
+  const step = stepOf(lowerKind, cursorFormat);
+  const asked = lower === null ? null : markMs(lower, lowerKind, cursorFormat);
+  const next = floorTo(step, floorTo(step, asked ?? from) + windowMs);
+  return next > from ? next : floorTo(step, from + Math.max(step, windowMs));
+}
+
+/** By what the API is asked, in ms: an end within a day would be asked for as that day, and not be its end. */
+function stepOf(kind: MarkKind, format: string): number {
+  const asDay = /^date$|\{(date|DD)\}/.test(format) && !/\{HH\}/.test(format);
+  const byDays = asDay || (kind === 'date' && format === 'value');
+  return byDays ? dayMs : 1;
+}
+
+function floorTo(step: number, ms: number): number {
+  return Math.floor(ms / step) * step;
 }
 
 function againFrom(ms: number, kind: MarkKind, plan: StreamPlan): number {
