@@ -112,6 +112,18 @@ describe('auto', () => {
     expect(paged).toMatchObject({ status: 'succeeded', rows_written: 35 });
   });
 
+  test('reads json-server by page numbers where all comes as long as nobody asks for a page', async () => {
+    await using lists: TestApi = await serveLists({
+      posts: Array.from({ length: 100 }, (_, at) => ({ id: at + 1, title: `t${at}` })),
+    });
+    using warehouse = freshWarehouse();
+    const result = await warehouse.sync({ url: lists.url, stream: { name: 'posts', path: '/posts' } });
+    expect(result).toMatchObject({ status: 'succeeded', rows_written: 100 });
+    const numbers = lists.requests.flatMap((line) => /_page=(-?\d+)/.exec(line)?.[1] ?? []).map(Number);
+    // Three to find out, then the list and what is behind it.
+    expect(numbers).toEqual([2, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+  });
+
   describe('page numbers', () => {
     const size = 20;
     const rows = Array.from({ length: 95 }, (_, at) => ({ id: at + 1 }));
@@ -170,19 +182,24 @@ describe('auto', () => {
       });
     });
 
-    test('of a list that moves begin where there is nothing before', async () => {
-      let added = 0;
-      const result = await readWith((page) => {
-        added += 1;
-        const all = [{ id: 1_000 + added }, ...rows];
-        return page === 0
-          ? 404
-          : { data: all.slice(((page ?? 1) - 1) * size, (page ?? 1) * size), total: 96 };
-      });
-      expect(result.error).toBeUndefined();
-      expect(result.warnings?.join()).toContain('"page"');
-      expect(result.rows_written).toBeGreaterThanOrEqual(95);
-    });
+    test.each(['nothing', 'the same page'])(
+      'of a list that moves begin where %s is before',
+      async (before) => {
+        let asked = 0;
+        const result = await readWith((page) => {
+          asked += 1;
+          // The newest first: one more with each request, or one behind the look.
+          const newest = { id: 1_000 + (before === 'nothing' ? asked : Math.min(asked, 2)) };
+          const from = (Math.max(1, page ?? 1) - 1) * size;
+          return page === 0 && before === 'nothing'
+            ? 404
+            : { data: [newest, ...rows].slice(from, from + size), total: 96 };
+        });
+        expect(result.error).toBeUndefined();
+        expect(result.warnings?.join()).toContain('"page"');
+        expect(result.rows_written).toBeGreaterThanOrEqual(95);
+      },
+    );
   });
 
   test('stops where the API says that there is more and no way leads there', async () => {

@@ -13,6 +13,7 @@ import { keepLooked, type LookedPage, once } from './looked.ts';
 import { mixedKinds } from './mixed.ts';
 import { type ListContext, open, readPage, requestAt } from './pages.ts';
 import { findPagination, type PaginationFound } from './pagination/auto.ts';
+import { type Probed, sameRecords } from './pagination/page-start.ts';
 import { createPager, type Pager, type RawPage } from './pagination/pager.ts';
 import { planStream, type StreamPlan } from './plan.ts';
 import { findRecords } from './records-found.ts';
@@ -191,25 +192,21 @@ async function decide(context: ListContext, { page }: Read): Promise<PaginationF
 }
 
 /** Asks for the second page in a way that was guessed, and compares it with the first. */
-async function probe(
-  given: ListContext,
-  pagination: PaginationConfig,
-  first: RawPage,
-): Promise<'other' | 'same' | 'empty' | 'refused'> {
+async function probe(given: ListContext, pagination: PaginationConfig, first: RawPage): Promise<Probed> {
   const context = { ...given, plan: { ...given.plan, pagination } };
   const pager = pagerOf(context);
   const result = pager.after(pager.first, first);
-  if (!('next' in result)) return 'refused';
+  if (!('next' in result)) return { is: 'refused' };
   try {
     const page = await open(context, { pager, position: result.next }, context.signal);
     for await (const event of readPage(context, page, false)) {
       if (event.kind !== 'end') continue;
-      if (event.outcome === 'missing' || event.page.records === 0) return 'empty';
-      return sameRecords(event.page, first) ? 'same' : 'other';
+      if (event.outcome === 'missing' || event.page.records === 0) return { is: 'empty' };
+      return { is: sameRecords(event.page, first) ? 'same' : 'other', page: event.page };
     }
-    return 'refused';
+    return { is: 'refused' };
   } catch (error) {
-    if (error instanceof MillraceError && refusals.has(error.code)) return 'refused';
+    if (error instanceof MillraceError && refusals.has(error.code)) return { is: 'refused' };
     throw error;
   }
 }
@@ -221,14 +218,6 @@ const refusals: ReadonlySet<string> = new Set([
   'response_invalid',
   'permission_denied',
 ]);
-
-function sameRecords(one: RawPage, other: RawPage): boolean {
-  return (
-    one.records === other.records &&
-    JSON.stringify(one.first) === JSON.stringify(other.first) &&
-    JSON.stringify(one.last) === JSON.stringify(other.last)
-  );
-}
 
 function nextRequest(context: ListContext, page: RawPage): string | null {
   const pager = pagerOf(context);

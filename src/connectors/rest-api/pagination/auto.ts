@@ -156,8 +156,8 @@ async function findCursor(
       if (!isCursor) continue;
       if (!mayProbe) return unsure(`"${next}" holds a cursor, and which parameter takes it is not known`);
       for (const param of params) {
-        const answer = await probe(config(param));
-        if (answer === 'other' || answer === 'empty')
+        const { is } = await probe(config(param));
+        if (is === 'other' || is === 'empty')
           return {
             pagination: config(param),
             why: `"${next}" holds a cursor, and "${param}" leads to another page`,
@@ -196,7 +196,7 @@ async function findKeyset(
   const config = (param: string): PaginationConfig => ({ type: 'keyset', param, field: 'id', has_more });
   if (atPath(envelope, more) === false) return null;
   for (const param of mayProbe ? ['starting_after', 'after', 'since_id', 'after_id'] : []) {
-    if ((await probe(config(param))) === 'other')
+    if ((await probe(config(param))).is === 'other')
       return {
         pagination: config(param),
         why: `"${has_more}" says that there is more, and "${param}" with the last id leads there`,
@@ -281,7 +281,7 @@ async function proven(
   why: string,
 ): Promise<PaginationFound | null> {
   if (page.records === 0 || !mayProbe) return { pagination, why, sure: true };
-  const answer = await probe(pagination);
+  const { is: answer } = await probe(pagination);
   const leadsOn = answer === 'other' || answer === 'empty';
   if (leadsOn && pagination.type === 'page' && pagination.start === undefined && !isAll(page)) {
     // Some ask from 0 and answer from 1.
@@ -351,7 +351,7 @@ async function findBlind(
 type Offsets = Extract<PaginationConfig, { readonly type: 'offset' }>;
 
 async function tried(probe: Probe, guess: Offsets): Promise<PaginationFound | null> {
-  if ((await probe(guess)) !== 'other') return null;
+  if ((await probe(guess)).is !== 'other') return null;
   return {
     pagination: guess,
     why: `"${guess.offset_param}" was tried and leads to another page`,
@@ -360,7 +360,7 @@ async function tried(probe: Probe, guess: Offsets): Promise<PaginationFound | nu
 }
 
 async function triedNumbers(probe: Probe, guess: PageNumbers): Promise<PaginationFound | null> {
-  const second = await probe(guess);
+  const { is: second } = await probe(guess);
   if (second === 'same') return null;
   const start = await startOf(probe, guess);
   // Counted from 0, a list of two pages has no page 2.
