@@ -7,7 +7,9 @@ import {
   type Pager,
   type RawPage,
 } from '../../src/connectors/rest-api/pagination/pager.ts';
+import { usablePosition, writePosition } from '../../src/connectors/rest-api/position.ts';
 import { MillraceError } from '../../src/core/errors.ts';
+import type { ResolvedStream } from '../../src/core/model.ts';
 import type { PaginationConfig } from '../../src/core/rest.ts';
 
 const url = new URL('https://api.example.com/things');
@@ -16,9 +18,11 @@ interface Answer {
   readonly ids: readonly number[];
   readonly envelope?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
+  /** A rule of the stream passes it over. */
+  readonly skipped?: boolean;
 }
 
-function pageOf({ ids, envelope = {}, headers = {} }: Answer): RawPage {
+function pageOf({ ids, envelope = {}, headers = {}, skipped = false }: Answer): RawPage {
   const records = ids.map((id) => ({ id }));
   return {
     records: ids.length,
@@ -30,7 +34,18 @@ function pageOf({ ids, envelope = {}, headers = {} }: Answer): RawPage {
     url,
     fingerprint: JSON.stringify(ids),
     uniform: ids.length > 1 && ids[0] === ids.at(-1),
+    skipped,
   };
+}
+
+/** A position that was stored and read again; as the former version wrote it, without what it did not know. */
+function stored(position: PagePosition, former: boolean): PagePosition {
+  const { read: _, ...known } = { read: null, ...position };
+  const seen = { high: null, last: null, order: 'same' } as const;
+  const at = former ? (known as PagePosition) : position;
+  const run = { paged: '', until: 0, seen, window: null, at: at as never, parent: null };
+  const written = writePosition({ of: 'x', mark: null, high: null, run });
+  return usablePosition({ name: 'things' } as ResolvedStream, 'x', written).position?.run?.at as PagePosition;
 }
 
 type Server = (params: Readonly<Record<string, string | number>>, at: string | undefined) => Answer;
@@ -46,7 +61,7 @@ interface Walked {
 function walk(
   config: PaginationConfig,
   server: Server,
-  options: { keyed?: boolean; maxPages?: number; interrupt?: number } = {},
+  options: { keyed?: boolean; maxPages?: number; interrupt?: number; former?: boolean } = {},
 ): Walked {
   const make = (): Pager =>
     createPager(config, { keyed: options.keyed ?? false, maxPages: options.maxPages ?? 200, url });
@@ -71,7 +86,7 @@ function walk(
     // An interruption costs what it had not stored; one after each request for ever would leave nothing.
     if (options.interrupt !== undefined && requests % options.interrupt === 0 && requests < 40) {
       pager = make();
-      position = pager.resume(JSON.parse(JSON.stringify(position)) as PagePosition) ?? pager.first;
+      position = pager.resume(stored(position, options.former ?? false)) ?? pager.first;
     }
   }
 }
@@ -372,6 +387,32 @@ describe('the brakes', () => {
           const broken = walk(config, server, { interrupt });
           expect([unbroken.error, broken.error]).toEqual([null, null]);
           expect([...new Set(broken.ids)]).toEqual(unbroken.ids.slice(0, [...new Set(unbroken.ids)].length));
+        }
+      },
+    );
+
+    it.each([page, unsized].flatMap((config) => [2, 3, 4, 5].map((at) => [config, at] as const)))(
+      'a reading of %o that a former version broke off after %i pages ends, whatever the total',
+      (config, interrupt) => {
+        for (const server of servers) {
+          const { error, ids, requests } = walk(config, server, { interrupt, former: true });
+          expect([error, new Set(ids).size]).toEqual([null, walk(config, server).ids.at(-1)]);
+          expect(requests).toBeLessThan(20);
+        }
+      },
+    );
+
+    it.each([page, unsized].flatMap((config) => [1, 2, 5].map((skipped) => [config, skipped] as const)))(
+      'so does one of %o that a rule lets pass over page %i, broken off or not',
+      (config, skipped) => {
+        for (const server of [clamped(63, 63), clamped(60, 60)]) {
+          const but: Server = (params, at) =>
+            params['page'] === skipped ? { ids: [], skipped: true } : server(params, at);
+          for (const interrupt of [1, 3, 4, 100]) {
+            const { error, ids } = walk(config, but, { interrupt });
+            const wanted = walk(config, server).ids.filter((id) => Math.ceil(id / 10) !== skipped);
+            expect([error, new Set(ids)], `${interrupt}`).toEqual([null, new Set(wanted)]);
+          }
         }
       },
     );

@@ -5,7 +5,8 @@ import type { Cursor, ResolvedStream } from '../../core/model.ts';
 const pagePosition = z.discriminatedUnion('at', [
   z.object({ at: z.literal('first') }),
   z.object({ at: z.literal('offset'), offset: z.number(), tail: z.array(z.string()) }),
-  z.object({ at: z.literal('page'), page: z.number(), read: z.number().default(0) }),
+  // Positions of earlier versions do not say how many rows were read.
+  z.object({ at: z.literal('page'), page: z.number(), read: z.number().nullable().default(null) }),
   z.object({ at: z.literal('cursor'), cursor: z.string() }),
   z.object({ at: z.literal('url'), url: z.string() }),
   z.object({ at: z.literal('after'), after: z.string() }),

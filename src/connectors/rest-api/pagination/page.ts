@@ -13,7 +13,8 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
   let previous: string | null = null;
   let different = false;
   let largest = 0;
-  let read = 0;
+  /** Null: unknown, as in a position that a former version stored. */
+  let read: number | null = 0;
   const pageOf = (position: PagePosition): number => (position.at === 'page' ? position.page : start);
   return {
     first: { at: 'first' },
@@ -31,14 +32,17 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
       const number = pageOf(position);
       if (page.skipped === true) {
         brakes.seen(page);
-        return { next: { at: 'page', page: number + 1, read } };
+        const before = read;
+        // What the API says of the whole counts its rows too; how many a page has is told by one that came.
+        read = read === null || largest === 0 ? null : read + largest;
+        return { next: { at: 'page', page: number + 1, read: before } };
       }
       if (brakes.seen(page)) {
         // Behind its last page an API may answer with the last one again; that earlier pages differed tells it from one
         // that does not know the parameter.
         if (page.fingerprint !== previous || !different) throw repeated();
         const said = totalOf(page);
-        if (said !== null && said > read) throw repeated();
+        if (said !== null && read !== null && said > read) throw repeated();
         if (said === null && page.records >= largest)
           notices.add(
             `Behind page ${number - 1} the API answered with that page again, which was taken for the last one.`,
@@ -48,14 +52,16 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
       brakes.echo(page, config.page_param, number);
       different ||= previous !== null;
       previous = page.fingerprint;
-      read += page.records;
+      const before = read;
+      if (read !== null) read += page.records;
       if (page.records === 0) return { end: 'a page without records' };
       if (ended(page)) return { end: `"${config.has_more}" says so` };
       const total = totalOf(page);
       const short = page.records < Math.max(largest, config.size ?? 0);
       largest = Math.max(largest, page.records);
-      if (short && total !== null && read >= total) return { end: `all ${total} records have come` };
-      return { next: { at: 'page', page: number + 1, read: read - page.records } };
+      const come = read ?? (number - start) * largest + page.records;
+      if (short && total !== null && come >= total) return { end: `all ${total} records have come` };
+      return { next: { at: 'page', page: number + 1, read: before } };
     },
     missing: (position) => (pageOf(position) > start ? 'the API has no further page' : null),
     notices: () => [...notices],

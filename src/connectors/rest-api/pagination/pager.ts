@@ -16,8 +16,8 @@ import { pagePager } from './page.ts';
 export type PagePosition =
   | { readonly at: 'first' }
   | { readonly at: 'offset'; readonly offset: number; readonly tail: readonly string[] }
-  /** `read`: rows in front of the page before, which a resumed reading begins with. */
-  | { readonly at: 'page'; readonly page: number; readonly read: number }
+  /** `read`: rows in front of the page before, which a resumed reading begins with; null where that is not known. */
+  | { readonly at: 'page'; readonly page: number; readonly read: number | null }
   | { readonly at: 'cursor'; readonly cursor: string }
   | { readonly at: 'url'; readonly url: string }
   | { readonly at: 'after'; readonly after: string };
