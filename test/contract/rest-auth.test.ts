@@ -130,6 +130,21 @@ describe('a server that makes further addresses of the request it got', () => {
     expect(leaks(JSON.stringify(other.seen))).toEqual([]);
   });
 
+  test('whose key is a usual word: only its own parameter is the key', async () => {
+    await using other = await serve((_request, response) => void response.end('[]'));
+    await using api = await serve((request, response) => {
+      const query = 'env=test&access=test&access_token=test';
+      const { pathname } = new URL(request.url, api.origin);
+      if (pathname === '/away') response.writeHead(302, { location: `${other.origin}/files?${query}` }).end();
+      else if (pathname === '/files') response.writeHead(302, { location: `/moved?${query}` }).end();
+      else response.end('[]');
+    });
+    await using client = clientOf(api.origin, { auth: { ...key, value: 'test' } });
+    for (const path of ['/files', '/away']) await textOf(client, get(`${api.origin}${path}`));
+    expect(api.seen.map(({ url }) => url)).toContain('/moved?env=test&access=test');
+    expect(other.seen.map(({ url }) => url)).toEqual(['/files?env=test']);
+  });
+
   test.each([
     ['link_header', key],
     ['next_url', key],

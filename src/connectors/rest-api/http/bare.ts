@@ -19,18 +19,23 @@ export function isEchoed(cleaner: Cleaner, name: string, value: string): boolean
   return isSecretName(name) && cleaner.knows(value);
 }
 
-/** Shorter keys may be part of any value. */
-const WITHIN_CHARACTERS_MIN = 8;
+/** Shorter keys are usual words and numbers, or part of any value. */
+const KEY_CHARACTERS_MIN = 8;
+
+/** Whether a parameter is the one that the key goes in: at home it is set anew, and all others are the API's own. */
+export function isKeyParam({ query }: Credentials, name: string): boolean {
+  return Object.hasOwn(query, name);
+}
 
 /**
- * Whether a value is the key that goes into the query, or holds it, as the way back in the address of a sign-in page does.
- * By value: a parameter of the key's name is another host's own, where it holds something else.
+ * Whether a parameter of another host is the key that goes into the query, or holds it, as the way back in the address of a
+ * sign-in page does. By value: one of the key's name is that host's own, where it holds something else.
  */
-export function holdsKey({ query }: Credentials, value: string): boolean {
-  return Object.values(query).some(
-    (key) =>
-      value === key ||
-      (key.length >= WITHIN_CHARACTERS_MIN &&
+export function holdsKey({ query }: Credentials, name: string, value: string): boolean {
+  return Object.entries(query).some(
+    ([own, key]) =>
+      (name === own && value === key) ||
+      (key.length >= KEY_CHARACTERS_MIN &&
         [key, encodeURIComponent(key), new URLSearchParams([['', key]]).toString().slice(1)].some((form) =>
           value.includes(form),
         )),

@@ -3,7 +3,7 @@ import { MillraceError } from '../../../core/errors.ts';
 import type { HostServices, Release, TurnLimits } from '../../connector.ts';
 import type { Credentials } from '../auth/authenticator.ts';
 import type { AddressRules } from './addresses.ts';
-import { holdsKey, isEchoed, withoutParams } from './bare.ts';
+import { holdsKey, isEchoed, isKeyParam, withoutParams } from './bare.ts';
 import type { Cleaner } from './clean.ts';
 import type { HttpRequest } from './client.ts';
 import { type Answer, type ExchangeLimits, exchange } from './exchange.ts';
@@ -125,9 +125,10 @@ function nextLeg({ url, method, body }: Leg, { location, status, journey, road }
     });
   }
   given.hash = '';
+  const isKey = given.origin === journey.home ? isKeyParam : holdsKey;
   const next = withoutParams(
     given,
-    (name, value) => holdsKey(journey.credentials, value) || isEchoed(road.cleaner, name, value),
+    (name, value) => isKey(journey.credentials, name, value) || isEchoed(road.cleaner, name, value),
   );
   const to = road.cleaner.showUrl(next);
   if (url.protocol === 'https:' && next.protocol === 'http:') {
