@@ -197,6 +197,8 @@ describe('what changed since', () => {
       (day: number) => new Date(Date.UTC(2026, 1, day)).toISOString().slice(0, 10),
       53,
     ],
+    ['2026', (id: number) => (id > 9 ? momentOf(id) : '2025-12-31T23:59:59Z'), 52],
+    [2026, (id: number) => (id > 9 ? '2026-01-01' : '2025-12-31'), 52],
     ['soon', momentOf, 61],
   ] as const)(
     'begins at %j, as its values are written, where the API cannot be asked',
@@ -209,6 +211,12 @@ describe('what changed since', () => {
       expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_written: rows });
     },
   );
+
+  test('begins with a year, and the API is asked for it as it wants to be', async () => {
+    const declared = stream('cursor', { pagination: cursor, ...since, cursor_start: '2026' });
+    expect(await warehouse.sync({ url: api.url, stream: declared })).toMatchObject({ rows_written: 60 });
+    expect(queries()[0]?.get('since')).toBe('2026-01-01T00:00:00Z');
+  });
 
   test('in windows of time, with an end to each, where an API caps what it answers', async () => {
     const declared = stream('cursor', {

@@ -3,9 +3,15 @@
 import { countedMs, formatMark, type Mark, type MarkKind, markAt, markMs, numberMs } from './marks.ts';
 import type { StreamPlan } from './plan.ts';
 
+/** Seconds since 1970 have more digits. */
+const YEAR = /^\d{4}$/;
+
 /** The beginning that was declared, as a mark; null without one. */
-export function startMark({ cursorStart }: StreamPlan): Mark | null {
-  return cursorStart === null ? null : String(cursorStart);
+export function startMark({ cursorStart, cursorFormat }: StreamPlan): Mark | null {
+  if (cursorStart === null) return null;
+  const start = String(cursorStart);
+  // What is sent as it was written may be a number that counts something else.
+  return YEAR.test(start) && !/^value$|\{value\}/.test(cursorFormat) ? `${start}-01-01` : start;
 }
 
 /**
@@ -13,10 +19,12 @@ export function startMark({ cursorStart }: StreamPlan): Mark | null {
  * zone, or a day. Null where it cannot be compared, and leaves nothing out.
  */
 export function startAs(
-  start: Mark,
+  declared: Mark,
   kind: MarkKind,
   { format, zoned }: { readonly format: string; readonly zoned: boolean },
 ): Mark | null {
+  const isYear = YEAR.test(declared) && (kind === 'time' || kind === 'date');
+  const start = isYear ? `${declared}-01-01` : declared;
   const like = kindOfText(start);
   if (kind === 'text' || (kind === 'number' && like === 'number')) return start;
   if (kind === 'number' && !format.includes('epoch_')) return null;
