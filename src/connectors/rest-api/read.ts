@@ -97,6 +97,7 @@ class RestReading implements Reading {
     const { cursor } = this.#options.stream;
     return [
       ...this.#notices,
+      ...this.#repeats.notices(),
       ...(this.#older > 0
         ? [
             `${this.#older} records were read and left out, since their "${plain(cursor ?? '', 63)}" was not newer than what is here.`,

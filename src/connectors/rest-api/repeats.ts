@@ -12,28 +12,43 @@ export interface Repeats {
   remember(row: readonly Value[]): void;
   /** The next window begins. */
   turn(): void;
+  /** Sentences for the run. */
+  notices(): readonly string[];
 }
 
-/** Nothing came yet. */
-export function createRepeats(): Repeats {
+/** Of a window, each about a hundred bytes: those of two are held, in a thread that has a gigabyte for all it does. */
+const differentMax = 500_000;
+
+/** Nothing came yet. `rowsMax`: how many different rows of a window are remembered. */
+export function createRepeats(rowsMax = differentMax): Repeats {
   let before = new Map<string, number>();
   let now = new Map<string, number>();
+  let missed = false;
   return {
     again(row) {
       if (before.size === 0) return false;
       const name = nameOf(row);
       const left = before.get(name) ?? 0;
-      if (left > 0) before.set(name, left - 1);
+      if (left > 1) before.set(name, left - 1);
+      else before.delete(name);
       return left > 0;
     },
     remember(row) {
       const name = nameOf(row);
-      now.set(name, (now.get(name) ?? 0) + 1);
+      const times = now.get(name) ?? 0;
+      if (times > 0 || now.size < rowsMax) now.set(name, times + 1);
+      else missed = true;
     },
     turn() {
       before = now;
       now = new Map();
     },
+    notices: () =>
+      missed
+        ? [
+            `More than ${rowsMax} different rows of one window may come again in the next: no more are remembered, and others that came in both are here twice. Declare a shorter "window", or primary_key with mode "merge".`,
+          ]
+        : [],
   };
 }
 
