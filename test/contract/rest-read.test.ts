@@ -369,6 +369,53 @@ describe('what changed since', () => {
     );
   });
 
+  test('a number that rows share: one that comes into the last group, before the place of reading, is not passed over', async () => {
+    let rows = [1, 2, 11, 12, 13].map((id) => ({ id, rev: id < 10 ? 1 : 2 }));
+    let onAsked: (after: string | null) => void = () => {};
+    await using own = await serve((request, response) => {
+      const params = new URL(request.url ?? '/', 'http://localhost').searchParams;
+      const after = params.get('page');
+      onAsked(after);
+      const order = rows
+        .filter(({ rev }) => rev >= Number(params.get('since') ?? 0))
+        .map((row) => ({ ...row, place: row.rev * 1_000 + row.id }))
+        .toSorted((a, b) => a.place - b.place)
+        .filter(({ place }) => place > Number(after ?? 0));
+      const data = order.slice(0, 2).map(({ id, rev }) => ({ id, rev }));
+      return answer(response, 200, { data, next: order.length > 2 ? String(order[1]?.place) : null });
+    });
+    const declared = {
+      name: 'revisions',
+      path: '/revisions',
+      primary_key: ['id'],
+      cursor: 'rev',
+      rest: {
+        records: 'data',
+        pagination: { type: 'cursor', cursor_param: 'page', next: 'next' },
+        cursor_param: 'since',
+        order: 'asc',
+      },
+    };
+    const ids = (): unknown[] =>
+      warehouse.query('SELECT id FROM api__revisions ORDER BY id').map(({ id }) => id);
+    onAsked = (after) => {
+      // 11 and 12 are read; 3 comes before them, and 21 behind all.
+      if (after === '2012' && rows.length === 5) rows = [...rows, { id: 3, rev: 2 }, { id: 21, rev: 3 }];
+    };
+    for (const wanted of [
+      [1, 2, 11, 12, 13, 21],
+      [1, 2, 3, 11, 12, 13, 21],
+    ]) {
+      expect((await warehouse.sync({ url: own.url, stream: declared })).error).toBeUndefined();
+      expect(ids()).toEqual(wanted);
+    }
+    // What was passed by the reading before is below what changes have: it is not read a third time.
+    const asked: string[] = [];
+    onAsked = (after) => asked.push(String(after));
+    await warehouse.sync({ url: own.url, stream: declared });
+    expect(asked).not.toContain('1002');
+  });
+
   test('with rows in the order of the cursor the mark moves with every page', async () => {
     const declared = stream('cursor', {
       pagination: cursor,

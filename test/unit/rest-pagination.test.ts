@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { nothingSeen } from '../../src/connectors/rest-api/high-mark.ts';
 import { nextLink } from '../../src/connectors/rest-api/pagination/link-header.ts';
 import {
   createPager,
@@ -41,9 +42,8 @@ function pageOf({ ids, envelope = {}, headers = {}, skipped = false }: Answer): 
 /** A position that was stored and read again; as the former version wrote it, without what it did not know. */
 function stored(position: PagePosition, former: boolean): PagePosition {
   const { read: _, ...known } = { read: null, ...position };
-  const seen = { high: null, last: null, order: 'same' } as const;
   const at = former ? (known as PagePosition) : position;
-  const run = { paged: '', until: 0, seen, window: null, at: at as never, parent: null };
+  const run = { paged: '', until: 0, seen: nothingSeen, window: null, at: at as never, parent: null };
   const written = writePosition({ of: 'x', mark: null, high: null, run });
   return usablePosition({ name: 'things' } as ResolvedStream, 'x', written).position?.run?.at as PagePosition;
 }
