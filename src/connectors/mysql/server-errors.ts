@@ -1,6 +1,6 @@
 /** What the servers' own errors mean, by number: both servers share them up to 1880 or so, and differ beyond. */
 
-import type { ErrorCode } from '../../core/errors.ts';
+import { connectionLost, type Found } from '../sql/connection-errors.ts';
 import { plain } from '../sql/names.ts';
 
 /** Where the failing connection went, for sentences and hints. Nothing secret. */
@@ -13,27 +13,11 @@ export interface Where {
   readonly account?: string | undefined;
 }
 
-/** An error of ours in the making. */
-export interface Found {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly hint: string;
-}
-
 type Explain = (said: string, where: Where | undefined) => Found;
 
 /** The meaning of a server's error; null for a number without one of its own. */
 export function byNumber(errno: number, said: string, where: Where | undefined): Found | null {
   return meanings.get(errno)?.(said, where) ?? null;
-}
-
-/** The work broke off and may be taken up again. */
-export function connectionLost(why: string): Found {
-  return {
-    code: 'connection_lost',
-    message: `The work with the server broke off: ${plain(why, 300)}.`,
-    hint: 'Millrace tries again and goes on from the last stored position. If it keeps happening, look at the server log and the network in between.',
-  };
 }
 
 const lost =

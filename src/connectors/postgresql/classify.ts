@@ -1,4 +1,12 @@
-import { type ErrorCode, MillraceError } from '../../core/errors.ts';
+import { MillraceError } from '../../core/errors.ts';
+import {
+  bySystem,
+  byTls,
+  codeOf,
+  connectionLost,
+  type Found,
+  type ServerWords,
+} from '../sql/connection-errors.ts';
 import { plain } from '../sql/names.ts';
 
 /** Where the failing connection went, for sentences and hints. Nothing secret. */
@@ -16,116 +24,22 @@ export interface Where {
 export function classify(error: unknown, where?: Where): MillraceError | null {
   if (error instanceof MillraceError) return error;
   if (!(error instanceof Error)) return null;
-  const code = codeOf(error);
-  const found = bySystem(code, error, where) ?? byState(code, error, where) ?? byWords(error, where);
+  const found =
+    bySystem(error, { words, where }) ?? byState(codeOf(error), error, where) ?? byWords(error, where);
   if (!found) return null;
   return new MillraceError(found.code, found.message, { hint: found.hint, cause: error });
 }
 
-interface Found {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly hint: string;
-}
-
-function codeOf(error: Error): string {
-  const { code } = error as { code?: unknown };
-  if (typeof code === 'string') return code;
-  // Node tries every address of a name and gathers what each of them said.
-  if (error instanceof AggregateError) {
-    const inner: unknown = error.errors[0];
-    return inner instanceof Error ? codeOf(inner) : '';
-  }
-  return '';
-}
-
-function bySystem(code: string, error: Error, where: Where | undefined): Found | null {
-  const at = where ? `${where.host}:${where.port}` : 'the server';
-  const unreachable = (why: string, hint: string): Found => ({
-    code: 'host_unreachable',
-    message: `PostgreSQL at ${at} cannot be reached: ${why}.`,
-    hint,
-  });
-  switch (code) {
-    case 'ECONNREFUSED':
-      return unreachable(
-        'the connection was refused',
-        `Nothing listens at ${at}. Check the port (5432 is usual), that the server runs, and that listen_addresses in its postgresql.conf covers this address.`,
-      );
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return unreachable(
-        'the name does not resolve',
-        `Check the spelling of the host; \`getent hosts ${where?.host ?? 'HOST'}\` on this machine shows what it resolves to.`,
-      );
-    case 'EHOSTUNREACH':
-    case 'EHOSTDOWN':
-    case 'ENETUNREACH':
-    case 'ENETDOWN':
-      return unreachable(
-        'no route leads there',
-        'Check that this machine is in the right network or VPN, and the firewall between the two.',
-      );
-    case 'EADDRNOTAVAIL':
-      return unreachable(
-        'this machine has no address or port left to connect from',
-        '`ss -s` on this machine counts its connections: too many may be open or just closed, or its network may be down.',
-      );
-    case 'EMFILE':
-    case 'ENFILE':
-      return unreachable(
-        'no more files and connections may be open at a time',
-        'Raise the limit of open files (`ulimit -n` shows it; LimitNOFILE= in a unit of systemd), or lower runs.concurrent and pool.max.',
-      );
-    case 'ETIMEDOUT':
-    case 'MILLRACE_CONNECT_TIMEOUT':
-      return unreachable(
-        'no answer came in time',
-        `A firewall may drop the packets: open ${at} for this machine, or raise connect_timeout_ms for a slow link.`,
-      );
-    case 'ECONNRESET':
-    case 'ENETRESET':
-    case 'EPIPE':
-    case 'ECONNABORTED':
-      return connectionLost('the connection was cut');
-    case 'ENOENT':
-    case 'EACCES':
-      return where?.host.startsWith('/')
-        ? unreachable(
-            'there is no such socket',
-            'Check unix_socket_directories of the server, or give host and port instead.',
-          )
-        : null;
-    default:
-      return tlsCodes.test(code) ? tls(error, code) : null;
-  }
-}
-
-const tlsCodes =
-  /^(ERR_SSL_|ERR_TLS_|EPROTO$|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA$|HOSTNAME_MISMATCH$|PATH_LENGTH_EXCEEDED$)/;
-
-function tls(error: Error, code: string): Found {
-  const message = `No secure connection could be agreed: ${plain(error.message, 200)}.`;
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID' || code === 'HOSTNAME_MISMATCH') {
-    return {
-      code: 'tls_failed',
-      message,
-      hint: 'Use the host name that the certificate was issued for, or "ssl": "require" to encrypt without checking the name.',
-    };
-  }
-  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
-    return {
-      code: 'tls_failed',
-      message,
-      hint: 'The server\'s certificate is out of date: its administrator must renew it. "ssl": "require" encrypts without checking it.',
-    };
-  }
-  return {
-    code: 'tls_failed',
-    message,
-    hint: 'Put the PEM text of the authority that signed the server certificate into "ca" (a reference such as "${file:/etc/ssl/db-ca.pem}"), or use "ssl": "require" to encrypt without checking it.',
-  };
-}
+const words: ServerWords = {
+  server: 'PostgreSQL',
+  refused:
+    'Check the port (5432 is usual), that the server runs, and that listen_addresses in its postgresql.conf covers this address.',
+  socket: {
+    why: 'there is no such socket, or it may not be used',
+    hint: 'Check unix_socket_directories of the server, or give host and port instead.',
+  },
+  otherName: '"ssl": "require" to encrypt without checking the name',
+};
 
 function byState(code: string, error: Error, where: Where | undefined): Found | null {
   const said = plain(error.message, 300);
@@ -262,9 +176,9 @@ function byWords(error: Error, where: Where | undefined): Found | null {
       hint: 'Set "ssl": "disable" if the network in between is trusted, or have ssl = on set in its postgresql.conf.',
     };
   }
-  if (/error establishing an SSL connection/.test(message)) return tls(error, '');
+  if (/error establishing an SSL connection/.test(message)) return byTls(error, words);
   if (/^timeout expired$|timeout exceeded when trying to connect/.test(message))
-    return bySystem('MILLRACE_CONNECT_TIMEOUT', error, where);
+    return bySystem(error, { words, where, code: 'MILLRACE_CONNECT_TIMEOUT' });
   if (
     /^Connection terminated|Client has encountered a connection error|Connection ended unexpectedly|not queryable/.test(
       message,
@@ -291,14 +205,6 @@ function noHbaEntry(said: string, where: Where | undefined): Found {
     hint: wantsTls
       ? `It may ask for TLS: set "ssl": "require". Otherwise its administrator adds a line such as \`${line.replace('hostssl', 'host')}\` to pg_hba.conf and reloads.`
       : `Its administrator adds a line such as \`${line}\` to pg_hba.conf and runs SELECT pg_reload_conf().`,
-  };
-}
-
-function connectionLost(why: string): Found {
-  return {
-    code: 'connection_lost',
-    message: `The work with the server broke off: ${plain(why, 300)}.`,
-    hint: 'Millrace tries again and goes on from the last stored position. If it keeps happening, look at the server log and the network in between.',
   };
 }
 
