@@ -12,7 +12,7 @@ if (major < 22 || (major === 22 && minor < 19)) {
 // The main thread keeps the young generation it begins with (1 MB), and the threads of jobs begin with the one they are
 // allowed (`resourceLimits`), since with this neither grows. Left alone the main thread's grows while it starts, to
 // 16 MB and more, is touched bit by bit, and counts twice: 1,000,000 records of an API took 245 MB and 5,000,000 290;
-// now 220 and 231, as fast, and it starts as fast. V8 reads these flags whenever it makes a heap or lets one grow
+// now 222 and 237, as fast, and it starts as fast. V8 reads these flags whenever it makes a heap or lets one grow
 // (`Heap::ConfigureHeap`, `NewSpace::Grow` in src/heap), so they count although it runs already.
 const { setFlagsFromString } = await import('node:v8');
 setFlagsFromString('--semi-space-growth-factor=1');

@@ -49,7 +49,10 @@ export function connectionLost(why: string): Found {
   };
 }
 
-/** What the operating system or OpenSSL says of a connection; null for any other code. */
+/**
+ * What the operating system or OpenSSL says of a connection; null for any other code. `code` is for a driver that says
+ * the same in words.
+ */
 export function bySystem(
   error: Error,
   { words, where, code = codeOf(error) }: { words: ServerWords; where: Address | undefined; code?: string },
@@ -105,7 +108,7 @@ export function bySystem(
     case 'EACCES':
       return where?.host.startsWith('/') ? unreachable(words.socket.why, words.socket.hint) : null;
     default:
-      return tlsCodes.test(code) ? byTls(error, words, code) : null;
+      return tlsCodes.test(code) ? byTls(error, words) : null;
   }
 }
 
@@ -113,7 +116,8 @@ const tlsCodes =
   /^(ERR_SSL_|ERR_TLS_|EPROTO$|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA$|HOSTNAME_MISMATCH$|PATH_LENGTH_EXCEEDED$)/;
 
 /** What went wrong while TLS was agreed. */
-export function byTls(error: Error, words: ServerWords, code = codeOf(error)): Found {
+export function byTls(error: Error, words: ServerWords): Found {
+  const code = codeOf(error);
   if (code === 'ECONNRESET' || code === 'EPIPE')
     return connectionLost('the connection was cut while TLS was agreed');
   return {
