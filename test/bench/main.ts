@@ -41,6 +41,7 @@ const SOURCES: Readonly<Record<string, () => Promise<BenchSource>>> = {
 
 const sources = values.source.split(',').map(openerOf);
 const sizes = values.rows.split(',').map((text) => positive('--rows', text));
+const largest = Math.max(...sizes);
 const rounds = positive('--rounds', values.rounds);
 const tables = values.tables.split(',').map(tableName);
 
@@ -61,7 +62,7 @@ async function measure(open: () => Promise<BenchSource>): Promise<unknown> {
   for (const rows of sizes) {
     for (const table of tables) {
       note(`${source.title}, ${table}: ${rows.toLocaleString('en-US')} rows`);
-      results.push(await measureTable(source, table, { rows, rounds, note }));
+      results.push(await measureTable(source, table, { rows, largest, rounds, note }));
       await source.drop(table);
     }
   }

@@ -20,8 +20,8 @@ export interface SyncTiming {
 
 /** The built program as a client has it: over stdio, with the current protocol. */
 export interface BenchedMillrace extends AsyncDisposable {
-  /** One run of one table; fails unless it succeeded. */
-  sync(table: TableName): Promise<SyncTiming>;
+  /** One run of one table, of what changed or whole; fails unless it succeeded. */
+  sync(table: TableName, options?: { readonly fullRefresh: boolean }): Promise<SyncTiming>;
   /** A full load, whatever has landed, while `get_health` is called all the time. */
   loadAsked(table: TableName): Promise<SyncTiming>;
   peakMemoryMb(): number | null;
@@ -61,8 +61,9 @@ export async function startBenched(source: BenchSource, dataDir: string): Promis
     })),
   });
   return {
-    sync: (table) => timeSync(call, table, { asked: false }),
-    loadAsked: (table) => timeSync(call, table, { asked: true }),
+    sync: (table, { fullRefresh } = { fullRefresh: false }) =>
+      timeSync(call, table, { asked: false, fullRefresh }),
+    loadAsked: (table) => timeSync(call, table, { asked: true, fullRefresh: true }),
     peakMemoryMb: () => (transport.pid === null ? null : peakMemoryMb(transport.pid)),
     [Symbol.asyncDispose]: () => client.close(),
   };
@@ -73,7 +74,7 @@ type Call = (name: string, input?: Record<string, unknown>) => Promise<unknown>;
 async function timeSync(
   call: Call,
   table: TableName,
-  { asked }: { readonly asked: boolean },
+  { asked, fullRefresh }: { readonly asked: boolean; readonly fullRefresh: boolean },
 ): Promise<SyncTiming> {
   const done = new AbortController();
   const health = asked ? pollHealth(call, done.signal) : Promise.resolve([]);
@@ -82,7 +83,7 @@ async function timeSync(
   let { run } = (await call('sync_connector', {
     connector: 'bench',
     streams: [table],
-    full_refresh: asked,
+    full_refresh: fullRefresh,
   })) as {
     readonly run: Run;
   };

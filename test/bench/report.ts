@@ -112,19 +112,21 @@ function lineText(line: Line, results: readonly TableResult[]): string {
   return `${row(line.label, line.label.length, cells)}   ${verdict}`;
 }
 
-/** How much more memory the largest table took than the smallest. */
+/** How much more memory the largest table took than the smallest, in processes that had moved as many rows. */
 function growth(results: readonly TableResult[]): readonly string[] {
   const tables = [...new Set(results.map((result) => result.table))];
   const texts = tables.flatMap((table) => {
     const own = results.filter((result) => result.table === table).sort((a, b) => a.rows - b.rows);
     const [small, large] = [own[0], own.at(-1)];
-    if (!small?.peakMb || !large?.peakMb) return [];
+    if (!small?.peakAtEndMb || !large?.peakAtEndMb) return [];
     const [from, to] = [small, large].map(
-      (result) => `${result.peakMb?.toFixed(0)} MB at ${count(result.rows)}`,
+      (result) => `${result.peakAtEndMb?.toFixed(0)} MB at ${count(result.rows)}`,
     );
-    return [`  ${table}: ${from}, ${to} rows (×${(large.peakMb / small.peakMb).toFixed(2)})`];
+    return [`  ${table}: ${from}, ${to} rows (×${(large.peakAtEndMb / small.peakAtEndMb).toFixed(2)})`];
   });
-  return texts.length > 0 ? ['', 'memory as tables grow', ...texts] : [];
+  return texts.length > 0
+    ? ['', 'memory as tables grow, once each process had moved as many rows', ...texts]
+    : [];
 }
 
 /** `width` is what `label` takes on the screen, which colours do not. */
