@@ -95,14 +95,15 @@ async function allOf(cases: readonly QueryCase[]): Promise<readonly Answered[]> 
     while (!over) {
       // Gives up after half a minute: a server that hangs is found here.
       if ((await millrace.call('get_health')).isError) return 0;
-      answers += 1;
+      if (!over) answers += 1;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     return answers;
   })();
   await Promise.all(Array.from({ length: lanes }, lane));
   over = true;
-  expect(await meanwhile).toBeGreaterThan(cases.length / 10);
+  // Whoever had to wait for the queries would have had one answer before them or none.
+  expect(await meanwhile).toBeGreaterThan(1);
   return replies;
 }
 
