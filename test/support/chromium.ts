@@ -1,17 +1,17 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { createBrotliDecompress } from 'node:zlib';
 import puppeteer, { type Browser } from 'puppeteer-core';
 import { cachedFolder, type Workplace } from '../../src/cli/cache.ts';
 
 /** The package carries the program, the libraries that it needs and a font, each compressed: nothing has to be installed. */
 const PACKAGE = fileURLToPath(new URL('..', import.meta.resolve('@sparticuz/chromium')));
+const run = promisify(execFile);
 const START_MS = 60_000;
 /** Without any font Chromium ends itself, and the package's own file looks for its font in a cloud's folders. */
 const FONTS = `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
@@ -51,24 +51,27 @@ async function start(
 }
 
 /** Its own way would leave 200 MB in /tmp, and look for libraries only in a cloud. */
-async function unpack({ into }: Workplace): Promise<void> {
+async function unpack({ into, scratch }: Workplace): Promise<void> {
   const program = join(into, 'chromium');
   await Promise.all([
-    inflate('chromium.br', createWriteStream(program)),
-    ...['al2023.tar.br', 'fonts.tar.br'].map((archive) => untar(archive, into)),
+    inflate('chromium.br', program),
+    ...['al2023.tar', 'fonts.tar'].map((archive) => untar(archive, { into, scratch })),
   ]);
   await chmod(program, 0o755);
   await writeFile(join(into, 'fonts', 'fonts.conf'), FONTS);
 }
 
-async function untar(archive: string, into: string): Promise<void> {
-  const tar = spawn('tar', ['-x', '-C', into], { stdio: ['pipe', 'ignore', 'inherit'] });
-  const ended = once(tar, 'exit');
-  await inflate(archive, tar.stdin);
-  const [code] = await ended;
-  if (code !== 0) throw new Error(`tar -x of ${archive} ended with ${String(code)}`);
+/** By way of a file: tar may end before Node has seen that its input did, and then that counts as cut off. */
+async function untar(archive: string, { into, scratch }: Workplace): Promise<void> {
+  const file = join(scratch, archive);
+  await inflate(`${archive}.br`, file);
+  await run('tar', ['-x', '-f', file, '-C', into]);
 }
 
-async function inflate(name: string, to: Writable): Promise<void> {
-  await pipeline(createReadStream(join(PACKAGE, 'bin', name)), createBrotliDecompress(), to);
+async function inflate(name: string, file: string): Promise<void> {
+  await pipeline(
+    createReadStream(join(PACKAGE, 'bin', name)),
+    createBrotliDecompress(),
+    createWriteStream(file),
+  );
 }
