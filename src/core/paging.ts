@@ -9,7 +9,12 @@ export function pageStart(page: PageRequest): string | null {
   if (page.cursor === undefined) return null;
   const key = Buffer.from(page.cursor, 'base64url').toString('utf8');
   if (key.startsWith(MARK)) return key.slice(MARK.length);
-  throw new MillraceError('invalid_config', 'The page cursor is not one that an earlier page returned.', {
+  throw notAPage();
+}
+
+/** Of a cursor that no page of this list returned: a client keeps it and sends it back, so that it may be any. */
+export function notAPage(): MillraceError {
+  return new MillraceError('invalid_config', 'The page cursor is not one that an earlier page returned.', {
     hint: 'Pass `next_cursor` of the page before unchanged, or leave `cursor` out to begin again.',
   });
 }

@@ -2,6 +2,7 @@ import type { Reading, Source } from '../connectors/connector.ts';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
 import type { ResolvedStream, Stream, StreamResult } from '../core/model.ts';
 import type { RestStream } from '../core/rest.ts';
+import type { Column } from '../core/types.ts';
 import type { Landing, LandingWriter } from './landing.ts';
 
 /** What moving one stream once needs to know. */
@@ -135,8 +136,26 @@ export function definitionOf(stream: ResolvedStream, source: string): string {
     stream.cursor,
     stream.primaryKey,
     stream.mode,
-    ...(path === undefined ? [] : [path, askedFor(rest ?? {})]),
+    ...(path === undefined ? keyForms(stream) : [path, askedFor(rest ?? {})]),
   ]);
+}
+
+/**
+ * In which form the values of a key land, where that depends on more than its kind: after numeric(10,0) has become
+ * numeric(10,2), `1` and `1.00` are one row at the source and two keys here. Integers, and texts without a form of their
+ * own, stay the same texts however they are widened.
+ */
+function keyForms({ mode, primaryKey, columns }: ResolvedStream): readonly string[] {
+  if (mode !== 'merge') return [];
+  const forms = primaryKey.map((name) => {
+    const column = columns.find((one) => one.name === name);
+    return column === undefined || column.type === 'integer' || isPlainText(column) ? '' : column.sourceType;
+  });
+  return forms.some((form) => form !== '') ? forms : [];
+}
+
+function isPlainText({ sourceType }: Column): boolean {
+  return /^(character varying|varchar|(tiny|medium|long)?text|citext|enum|set)\b/i.test(sourceType);
 }
 
 /** The parts of a declaration that decide which records an API answers with and what becomes of them; not how it is paged. */

@@ -261,6 +261,7 @@ describe('what is in force is said', () => {
       outside: 'current_date - 3',
     },
     { type: 'bigint', top: '1000', lookback: 100, inside: '900', outside: '899' },
+    { type: 'oid', top: '4000000000', lookback: 100, inside: '3999999900', outside: '3999999899' },
     { type: 'smallint', top: '-32760', lookback: 100, inside: '-32768', outside: null },
     { type: 'numeric', top: '10.5', lookback: 2, inside: '8.5', outside: '8.4' },
     { type: 'double precision', top: '10.5', lookback: 2, inside: '8.5', outside: '8.4' },

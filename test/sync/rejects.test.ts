@@ -222,6 +222,39 @@ describe('postgresql: an index made by hand refuses rows', () => {
     ]);
   });
 
+  test('rows are counted that land beside an update that is refused', async () => {
+    const connector = 'beside';
+    await millrace.must('register_connector', {
+      name: connector,
+      type: 'postgresql',
+      config: database.config,
+      streams: [{ name: 'people', table: 'public.people', cursor: 'at' }],
+    });
+    await database.query(
+      "INSERT INTO people SELECT n, n || '@example.com', now() FROM generate_series(2, 5) n",
+    );
+    await syncToEnd(millrace, { connector });
+    warehouse((db) => db.exec(`CREATE UNIQUE INDEX beside_one_address ON ${connector}__people (email)`));
+    await database.query(
+      `UPDATE people SET email = 'one@example.com', at = clock_timestamp() WHERE id = 2;
+       INSERT INTO people SELECT n, n || '@example.com', clock_timestamp() FROM generate_series(6, 205) n`,
+    );
+    const run = await syncToEnd(millrace, { connector });
+    expect(run.totals).toMatchObject({ rejects: 1, rows_written: 200 });
+    expect(landed(`SELECT row_count FROM _millrace_cursors WHERE connector = '${connector}'`)).toEqual(
+      landed(`SELECT count(*) AS row_count FROM ${connector}__people`),
+    );
+  });
+
+  test('a page cursor of another list is refused', async () => {
+    await refuse('astray');
+    const cursor = Buffer.from('after:run_1').toString('base64url');
+    expect(await millrace.fails('list_rejects', { connector: 'astray', cursor })).toMatchObject({
+      code: 'invalid_config',
+      hint: expect.stringContaining('next_cursor'),
+    });
+  });
+
   test('of a stream that is not there, or is defined otherwise by now, says what to do', async () => {
     await refuse('otherwise');
     expect(

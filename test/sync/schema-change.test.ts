@@ -255,6 +255,25 @@ describe.each(serverKinds)('%s', (kind) => {
     expect(landed('id')).toHaveLength(11);
   });
 
+  test('a key whose texts change with its type: the stream is read anew, and no live row is taken for deleted', async () => {
+    const { retype } = database.dialect;
+    const { table, landed, sync } = await start('v int', '7');
+    await database.run(
+      `ALTER TABLE ${table} ${database.dialect.dropKey(table)}`,
+      `ALTER TABLE ${table} ${retype('id', 'decimal(10,0)')}`,
+      `ALTER TABLE ${table} ADD PRIMARY KEY (id)`,
+    );
+    await sync({ full_refresh: true });
+    await database.run(`ALTER TABLE ${table} ${retype('id', 'decimal(10,2)')}`);
+    await sync();
+    await database.run(touch(table, 'id = 2'));
+    const run = await sync();
+    expect(run, JSON.stringify(run)).toMatchObject({ status: 'succeeded', totals: { rows_deleted: 0 } });
+    const live = landed('CAST(id AS TEXT) AS id, _mr_deleted_at AS gone').filter(({ gone }) => gone === null);
+    expect(live).toHaveLength(10);
+    expect(live[0]).toEqual({ id: '1.00', gone: null });
+  });
+
   test('a table that was emptied is not taken for deletions; a full refresh accepts it', async () => {
     const { table, landed, sync } = await start('v int', '1', 500);
     await database.run(`TRUNCATE TABLE ${table}`);

@@ -77,11 +77,24 @@ describe('config', () => {
     [{ ...fields, port: 0 }, />=1/],
     [{ ...fields, ssl: 'always' }, /prefer/],
     [{ ...fields, pool: { min: 5, max: 2 } }, /max/],
+    [{ url: 'postgresql://u:p@h/d', pool: { min: 5, max: 2 } }, /max/],
     [{ ...fields, hots: 'x' }, /hots/],
   ])('refused: %j', (config, told) => {
     const result = postgresConfig.safeParse(config);
     expect(result.success).toBe(false);
     expect(z.prettifyError(result.error as z.ZodError)).toMatch(told);
+  });
+
+  test.each([
+    [{}, { min: 2, max: 10 }],
+    [{ max: 1 }, { min: 1, max: 1 }],
+    [{ max: 5 }, { min: 2, max: 5 }],
+    [
+      { min: 0, max: 1 },
+      { min: 0, max: 1 },
+    ],
+  ])('a pool of %j', (pool, told) => {
+    expect(postgresConfig.parse({ ...fields, pool }).pool).toEqual(told);
   });
 
   test('every field is described, and the schema can be shown', () => {

@@ -90,7 +90,9 @@ export function lessLookback(cursor: PlannedColumn, mark: string, lookback: Look
     return `(${value} - interval '${lookback.ms} milliseconds')::${cursor.castTo}`;
   const floor = integerFloor[cursor.base];
   if (floor === undefined) return `(${value} - ${lookback.by}::${cursor.castTo})`;
-  return `greatest(${value}::numeric - ${lookback.by}::numeric, ${floor})::${cursor.castTo}`;
+  // There is no cast between oid and numeric (pg_cast), and no oid that a bigint does not hold.
+  const wide = cursor.base === 26 ? 'bigint' : 'numeric';
+  return `greatest(${value}::${wide} - ${lookback.by}::${wide}, ${floor})::${cursor.castTo}`;
 }
 
 /** What kind of look-back window fits the cursor. */

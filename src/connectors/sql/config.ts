@@ -22,10 +22,11 @@ export const sharedFields = {
         .int()
         .min(0)
         .max(100)
-        .default(2)
-        .describe('Connections kept open between two questions.'),
+        .optional()
+        .describe('Connections kept open between two questions; 2 when absent, or "max" where that is less.'),
       max: z.number().int().min(1).max(100).default(10).describe('Connections at most at one time.'),
     })
+    .transform(({ min, max }) => ({ min: min ?? Math.min(2, max), max }))
     .optional()
     .describe('How many connections one sync may hold.'),
   statement_timeout_ms: z
@@ -67,10 +68,10 @@ export function checkFields(config: GivenFields, context: z.RefinementCtx): void
       if (config[field] !== undefined)
         refuse([field], 'belongs into "url" when "url" is given; use one or the other');
     }
-    return;
-  }
-  for (const field of ['host', 'database', 'username'] as const) {
-    if (config[field] === undefined) refuse([field], 'is needed when there is no "url"');
+  } else {
+    for (const field of ['host', 'database', 'username'] as const) {
+      if (config[field] === undefined) refuse([field], 'is needed when there is no "url"');
+    }
   }
   if (config.pool && config.pool.min > config.pool.max) refuse(['pool', 'min'], 'may not be above "max"');
 }

@@ -81,10 +81,11 @@ export function createInserter(
   const put = (values: readonly Value[], at: number, end: number): Inserted => {
     const rows = (end - at) / width;
     const slice = values.slice(at, end);
+    let added = 0;
     try {
       const { fresh, insert, update } = rows === many ? statements.many : statements.one;
       if (allNew && putNew(fresh, slice)) return { added: rows, changed: 0, rejects: [] };
-      const added = insert.run(...slice).changes;
+      added = insert.run(...slice).changes;
       return {
         added,
         changed: added === rows || update === null ? 0 : update.run(...slice).changes,
@@ -93,9 +94,11 @@ export function createInserter(
     } catch (error) {
       if (!isAboutOneRow(error)) throw error;
       if (rows === 1) return { added: 0, changed: 0, rejects: [reject(values, at, reasonOf(error))] };
-      return total(
+      const each = total(
         Array.from({ length: rows }, (_, row) => put(values, at + row * width, at + (row + 1) * width)),
       );
+      // What the slice had added before its update failed is there already: one by one it is not added again.
+      return { ...each, added: each.added + added };
     }
   };
 

@@ -114,11 +114,12 @@ function drop({ file, connector }: Extract<QueryRequest, { do: 'drop' }>): void 
   try {
     transaction(db, () => {
       const rows = db
-        .prepare('SELECT table_name FROM _millrace_cursors WHERE connector = ?')
-        .all(connector) as { table_name: string }[];
-      for (const { table_name } of rows) {
-        db.exec(`DROP TABLE IF EXISTS ${quote(table_name)}`);
-        db.exec(`DROP TABLE IF EXISTS ${quote(`_millrace_build_${table_name}`)}`);
+        .prepare('SELECT table_name, landed, build_run FROM _millrace_cursors WHERE connector = ?')
+        .all(connector) as { table_name: string; landed: number; build_run: string | null }[];
+      // A row that has nothing landed stays for its epoch only: by now the name may be another connector's table.
+      for (const { table_name, landed, build_run } of rows) {
+        if (landed === 1) db.exec(`DROP TABLE IF EXISTS ${quote(table_name)}`);
+        if (build_run !== null) db.exec(`DROP TABLE IF EXISTS ${quote(`_millrace_build_${table_name}`)}`);
       }
       for (const table of ['columns', 'rejects', 'loads', 'overlap'])
         db.prepare(`DELETE FROM _millrace_${table} WHERE connector = ?`).run(connector);

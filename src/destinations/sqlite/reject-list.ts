@@ -1,10 +1,13 @@
+import { z } from 'zod';
 import type { KeptReject, Page, PageRequest } from '../../core/model.ts';
-import { pageFetch, pageOf, pageStart } from '../../core/paging.ts';
+import { notAPage, pageFetch, pageOf, pageStart } from '../../core/paging.ts';
 import type { RejectCount, RejectFilter } from '../warehouse.ts';
 import type { Database } from './driver.ts';
 
 /** Of a long row this much is shown; all that was kept of it is in the table. */
 const shownChars = 1_000;
+/** Where a page ends. */
+const PLACE = z.tuple([z.string(), z.number()]);
 
 interface Row extends Omit<KeptReject, 'cut'> {
   readonly cut: number;
@@ -13,7 +16,7 @@ interface Row extends Omit<KeptReject, 'cut'> {
 /** What stands aside of a connector's tables, by stream and age; never of one that is still being built. */
 export function readRejects(db: Database, filter: RejectFilter, page: PageRequest): Page<KeptReject> {
   const after = pageStart(page);
-  const [stream, id] = after === null ? ['', 0] : (JSON.parse(after) as [string, number]);
+  const [stream, id] = after === null ? ['', 0] : placeOf(after);
   const wanted = (['stream', 'run_id'] as const).flatMap((name) =>
     filter[name] === undefined ? [] : [{ sql: `AND ${name} = ?`, value: filter[name] }],
   );
@@ -29,6 +32,14 @@ export function readRejects(db: Database, filter: RejectFilter, page: PageReques
     item: ({ cut, ...reject }) => ({ ...reject, ...(cut === 0 ? {} : { cut: true }) }),
     key: (row) => JSON.stringify([row.stream, row.id]),
   });
+}
+
+function placeOf(key: string): readonly [stream: string, id: number] {
+  try {
+    return PLACE.parse(JSON.parse(key));
+  } catch {
+    throw notAPage();
+  }
 }
 
 /** How many rows stand aside of each stream that has any. */
