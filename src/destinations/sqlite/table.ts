@@ -106,7 +106,32 @@ export function adaptTable(
     throw keyChanged(connector, stream, key);
   // Of a stream that grows, a look has seen a part: what has landed says more.
   const known = stream.columnsGrow === true ? { ...stream, columns: asColumns(before) } : stream;
-  return growTable(db, connector, { stream: known, before });
+  const { layout, changes } = growTable(db, connector, { stream: known, before });
+  const back = stream.columns.filter(({ name }) => before.some((one) => one.dropped && one.name === name));
+  const told = [...changes, ...back.map(({ name }) => `column "${name}" is back at the source`)];
+  return { layout, changes: [...told, ...(told.length > 0 ? unread(db, connector, stream) : [])] };
+}
+
+/** What a change of columns means for rows that have landed: a word, since the run itself succeeds. */
+function unread(
+  db: Database,
+  connector: string,
+  { name, mode, columnsGrow }: ResolvedStream,
+): readonly string[] {
+  if (columnsGrow === true) return [];
+  if (mode !== 'append')
+    return [
+      'rows that nobody changed since keep the columns as they were read: full_refresh: true reads them again',
+    ];
+  const { n: remembered } = db
+    .prepare('SELECT coalesce(sum(n), 0) AS n FROM _millrace_overlap WHERE connector = ? AND stream = ?')
+    .get(connector, name) as { readonly n: number };
+  return remembered === 0
+    ? []
+    : [
+        `up to ${remembered} rows are read again, and those whose values read otherwise since the change are added ` +
+          'once more: full_refresh: true puts that right',
+      ];
 }
 
 /** The same over the columns that a table has now; `build`: the table of that name, which nobody sees yet. */
