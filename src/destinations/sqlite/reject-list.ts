@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import type { KeptReject, Page, PageRequest } from '../../core/model.ts';
 import { notAPage, pageFetch, pageOf, pageStart } from '../../core/paging.ts';
 import type { RejectCount, RejectFilter } from '../warehouse.ts';
@@ -6,8 +5,6 @@ import type { Database } from './driver.ts';
 
 /** Of a long row this much is shown; all that was kept of it is in the table. */
 const shownChars = 1_000;
-/** Where a page ends. */
-const PLACE = z.tuple([z.string(), z.number()]);
 
 interface Row extends Omit<KeptReject, 'cut'> {
   readonly cut: number;
@@ -30,16 +27,14 @@ export function readRejects(db: Database, filter: RejectFilter, page: PageReques
     .all(filter.connector, stream, id, ...wanted.map(({ value }) => value), pageFetch(page)) as Row[];
   return pageOf(rows, page, {
     item: ({ cut, ...reject }) => ({ ...reject, ...(cut === 0 ? {} : { cut: true }) }),
-    key: (row) => JSON.stringify([row.stream, row.id]),
+    key: (row) => `${row.id}:${row.stream}`,
   });
 }
 
 function placeOf(key: string): readonly [stream: string, id: number] {
-  try {
-    return PLACE.parse(JSON.parse(key));
-  } catch {
-    throw notAPage();
-  }
+  const [, id, stream] = /^(\d+):(.*)$/s.exec(key) ?? [];
+  if (stream === undefined) throw notAPage();
+  return [stream, Number(id)];
 }
 
 /** How many rows stand aside of each stream that has any. */
