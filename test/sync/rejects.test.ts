@@ -129,7 +129,8 @@ describe.each(mysqlKinds)('%s: dates that no calendar has', (kind) => {
     expect(landed(`SELECT DISTINCT _mr_run AS run FROM ${connector}__visits`)).toEqual([{ run: run_id }]);
     const after = await syncToEnd(millrace, { connector });
     expect(after).toMatchObject({ status: 'succeeded', totals: { rejects: 0 } });
-    expect((after.streams[0]?.warnings ?? []).join()).not.toMatch(/full_refresh|older/);
+    // Tests beside this one write on the same server: that a transaction is open there may be said.
+    expect((after.streams[0]?.warnings ?? []).join()).not.toMatch(/full_refresh|rows are older in/);
     expect(landed(rows)).toEqual(whole);
     expect(await millrace.must('describe_data', { table: `${connector}__visits` })).toMatchObject({
       tables: [{ rows: 3 }],
@@ -306,7 +307,8 @@ describe('postgresql: an index made by hand refuses rows', () => {
     // The dead one's hold on the connector is nobody's: the next replay need not wait for it.
     expect(await replay('killed', 'people')).toMatchObject({ still_rejected: 0 });
     const after = await syncToEnd(millrace, { connector: 'killed' });
-    expect((after.streams[0]?.warnings ?? []).join()).not.toMatch(/full_refresh|older/);
+    // Tests beside this one write on the same server: that a transaction is open there may be said.
+    expect((after.streams[0]?.warnings ?? []).join()).not.toMatch(/full_refresh|rows are older in/);
     expect(landed('SELECT count(*) AS n FROM killed__people')).toEqual([{ n: rows }]);
   });
 
