@@ -202,14 +202,70 @@ describe.each(serverKinds)('%s', (kind) => {
     expect(landed('note').filter(({ note }) => note !== null)).toEqual([]);
   });
 
-  test('columns that change under an append: how many rows may be there twice is said', async () => {
-    const { name, table, sync } = await start();
-    await millrace.must('update_connector', {
-      connector: name,
-      streams: [{ name: 't', table, cursor: 'c', mode: 'append' }],
-    });
-    await sync({ full_refresh: true });
-    await database.run(`ALTER TABLE ${table} ADD extra ${database.dialect.types.name} DEFAULT 'preset'`);
+  /** Each run reads the last 100 of `c` again. */
+  const appended = { mode: 'append', lookback: 100 } as const;
+
+  test.each(['added with a default', 'dropped', 'renamed', 'retyped', 'left out', 'added, then retyped'])(
+    'columns that are %s under an append: rows that are read again are here once, as they read now',
+    async (what) => {
+      const { types, retype } = database.dialect;
+      const { name, table, sync, landed } = await start('v int', '7', 10, appended);
+      const alter = (text: string): Promise<unknown> => database.run(`ALTER TABLE ${table} ${text}`);
+      switch (what) {
+        case 'dropped':
+          await alter('DROP COLUMN v');
+          break;
+        case 'renamed':
+          await alter('RENAME COLUMN v TO w');
+          break;
+        case 'retyped':
+          await alter(retype('v', 'decimal(10,2)'));
+          break;
+        case 'left out':
+          await millrace.must('update_connector', {
+            connector: name,
+            streams: [{ name: 't', table, cursor: 'c', ...appended, columns: { exclude: ['v'] } }],
+          });
+          break;
+        default:
+          await alter(`ADD extra ${types.name} DEFAULT 'preset'`);
+      }
+      if (what === 'added, then retyped') {
+        await sync();
+        await alter(retype('v', 'decimal(10,2)'));
+      }
+      const values = { dropped: '', 'left out': '', renamed: ', 7', retyped: ', 7.5' }[what] ?? ", 7, 'own'";
+      await database.run(
+        `INSERT INTO ${table} VALUES (11, ${++clock}, 'n11'${what === 'left out' ? ', 7' : values})`,
+      );
+      const run = await sync();
+      expect(run, JSON.stringify(run)).toMatchObject({ status: 'succeeded', totals: { rejects: 0 } });
+      expect(said(run)).not.toMatch(/full_refresh/);
+      const here = landed('*').map(({ _mr_run, ...row }) => row);
+      expect(here.map(({ id }) => id)).toEqual(Array.from({ length: 11 }, (_, at) => at + 1));
+      const [one, last] = [here[0] ?? {}, here[10] ?? {}];
+      switch (what) {
+        case 'dropped':
+        case 'left out':
+          expect([one['v'], last['v']]).toEqual([7, null]);
+          break;
+        case 'renamed':
+          expect([one['v'], one['w'], last['v'], last['w']]).toEqual([7, 7, null, 7]);
+          break;
+        case 'retyped':
+          expect([one['v'], last['v']]).toEqual(['7.00', '7.50']);
+          break;
+        default:
+          expect([one['extra'], last['extra']]).toEqual(['preset', 'own']);
+      }
+      expect((await sync()).totals.rows_written).toBe(0);
+      expect(landed('id')).toHaveLength(11);
+    },
+  );
+
+  test('a cursor that reads otherwise under an append: how many rows may be here twice is said', async () => {
+    const { table, sync } = await start('v int', '7', 10, appended);
+    await database.run(`ALTER TABLE ${table} ${database.dialect.retype('c', 'decimal(12,2)')}`);
     const run = await sync();
     const [, most] = /up to (\d+) rows are read again/.exec(said(run)) ?? [];
     expect(Number(most), said(run)).toBeGreaterThan(0);
@@ -358,8 +414,8 @@ describe.each(serverKinds)('%s', (kind) => {
     );
   });
 
-  /** A table of its own with a merge stream over it, synced once. */
-  async function start(column = '', value = '', rows = 10): Promise<Started> {
+  /** A table of its own with a merge stream over it unless told otherwise, synced once. */
+  async function start(column = '', value = '', rows = 10, more: Partial<Stream> = {}): Promise<Started> {
     const table = `changing${++count}`;
     const { types, series } = database.dialect;
     await database.run(
@@ -367,7 +423,8 @@ describe.each(serverKinds)('%s', (kind) => {
       `INSERT INTO ${table} SELECT n, ${clock} + n, concat('n', n)${value ? `, ${value}` : ''} FROM ${series(rows)}`,
     );
     clock += rows;
-    const stream: Stream = { name: 't', table, mode: 'merge', cursor: 'c' };
+    const stream: Stream = { name: 't', table, mode: 'merge', cursor: 'c', ...more };
+    const live = stream.mode === 'merge' ? 'WHERE _mr_deleted_at IS NULL' : '';
     await millrace.must('register_connector', {
       name: table,
       type: database.dialect.connector,
@@ -385,7 +442,7 @@ describe.each(serverKinds)('%s', (kind) => {
         const warehouse = new Database(join(directory.dataDir, 'warehouse.db'), { readonly: true });
         try {
           return warehouse
-            .prepare(`SELECT ${columns} FROM "${table}__t" WHERE _mr_deleted_at IS NULL ORDER BY id`)
+            .prepare(`SELECT ${columns} FROM "${table}__t" ${live} ORDER BY id`)
             .all() as Record<string, unknown>[];
         } finally {
           warehouse.close();

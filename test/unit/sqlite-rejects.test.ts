@@ -322,7 +322,7 @@ describe('a file of version 1', () => {
       expect(writer.cursor).toBe('c1');
       expect(writer.hasRejects).toBe(true);
     });
-    expect(read(file, 'PRAGMA user_version')).toEqual([[3n]]);
+    expect(read(file, 'PRAGMA user_version')).toEqual([[4n]]);
     write(file, 'DELETE FROM _millrace_rejects WHERE cut');
     expect(await replay(file)).toEqual({ replayed: 1, still_rejected: 1 });
     expect(read(file, orders)).toEqual([

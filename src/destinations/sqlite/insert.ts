@@ -3,13 +3,19 @@ import { rejectOf } from '../../core/row-text.ts';
 import type { Value } from '../../core/types.ts';
 import { sqliteCode } from '../../sqlite.ts';
 import { type Database, isAboutOneRow, type Statement } from './driver.ts';
-import { type Layout, quote } from './layout.ts';
+import { type LandedColumn, type Layout, quote, rowidName } from './layout.ts';
 import { converterFor } from './table.ts';
 
 /** Puts rows into one table. Must be used inside a transaction. */
 export interface Inserter {
-  /** `values` is row-major, in the order of the stream's columns. */
-  insert(values: readonly Value[], rows: number): Inserted;
+  /** `values` is row-major, in the order of the stream's columns. `again`: rows to be written over those that stand there. */
+  insert(values: readonly Value[], rows: number, again?: readonly PlacedRow[]): Inserted;
+}
+
+/** A row of a table without a key, and the rowid where it belongs. */
+export interface PlacedRow {
+  readonly place: number | bigint;
+  readonly values: readonly Value[];
 }
 
 export interface Inserted {
@@ -102,8 +108,20 @@ export function createInserter(
     }
   };
 
+  let overwrite: Statement | null = null;
+  const putAt = ({ place, values }: PlacedRow): Inserted => {
+    overwrite ??= db.prepare(overwriteText({ table, layout, landed, runId }));
+    try {
+      overwrite.run(...converted(values, width, converters), place);
+      return { added: 0, changed: 1, rejects: [] };
+    } catch (error) {
+      if (!isAboutOneRow(error)) throw error;
+      return { added: 0, changed: 0, rejects: [reject(values, 0, reasonOf(error))] };
+    }
+  };
+
   return {
-    insert(given, rows) {
+    insert(given, rows, again = []) {
       const rejects: Reject[] = [];
       if (width === 0) {
         if (rows > 0) rejects.push({ row: '{}', reason: 'the stream has no columns' });
@@ -129,7 +147,8 @@ export function createInserter(
         changed += one.changed;
         rejects.push(...one.rejects);
       }
-      return { added, changed, rejects };
+      const over = total(again.map(putAt));
+      return { added, changed: changed + over.changed, rejects: [...rejects, ...over.rejects] };
     },
   };
 }
@@ -168,7 +187,7 @@ function pair(
   { table, layout, names, runId, updates }: StatementOptions,
   rows: number,
 ): Statements {
-  const run = `'${runId.replaceAll("'", "''")}'`;
+  const run = quoted(runId);
   const row = `(${[...names.map(() => '?'), run].join(', ')})`;
   const head = `INSERT INTO ${quote(table)} (${[...names, '_mr_run'].map(quote).join(', ')}) VALUES ${Array(rows).fill(row).join(', ')}`;
   const fresh = db.prepare(head);
@@ -189,6 +208,27 @@ function pair(
         ? null
         : db.prepare(`${head} ${target} DO UPDATE SET ${set.join(', ')} WHERE ${balanced(differs)}`),
   };
+}
+
+/** A text as SQL has it. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+/** Writes a row over the one with a rowid; columns that are gone at the source keep what they held. */
+function overwriteText({
+  table,
+  layout,
+  landed,
+  runId,
+}: {
+  readonly table: string;
+  readonly layout: Layout;
+  readonly landed: readonly LandedColumn[];
+  readonly runId: string;
+}): string {
+  const set = [...landed.map(({ landedAs }) => `${quote(landedAs)} = ?`), `"_mr_run" = ${quoted(runId)}`];
+  return `UPDATE ${quote(table)} SET ${set.join(', ')} WHERE ${rowidName(layout)} = ?`;
 }
 
 /** `a OR b OR …` as a balanced tree: SQLite's expression depth ends at 1,000 and a table may have 1,600 columns. */

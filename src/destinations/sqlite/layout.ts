@@ -127,6 +127,12 @@ export function createTable(layout: Layout, table = layout.table): string {
   return `CREATE TABLE ${quote(table)} (\n  ${[...columns, ...ours, ...key].join(',\n  ')}\n)`;
 }
 
+/** A name of the rowid of a table without a key; null when columns have taken all three. */
+export function rowidName({ columns }: Layout): string | null {
+  const taken = new Set(columns.map(({ landedAs }) => landedAs.toLowerCase()));
+  return ['rowid', '_rowid_', 'oid'].find((name) => !taken.has(name)) ?? null;
+}
+
 /** An identifier as SQL text. */
 export function quote(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;

@@ -13,6 +13,7 @@ const steps: readonly ((db: Database) => void)[] = [
     db.exec(countedRejects);
   },
   (db) => db.exec(definedBuilds),
+  (db) => db.exec(changedRows),
 ];
 
 /** Makes the tables that are ours, or brings them up to date; any number of processes may do so at once. Throws `data_dir_unusable` for a newer file. */
@@ -96,3 +97,21 @@ const countedRejects = `
 
 /** A table built aside goes on only under the definition that it was begun under; one of before is begun anew. */
 const definedBuilds = 'ALTER TABLE _millrace_cursors ADD COLUMN build_definition TEXT';
+
+/**
+ * `overlap_columns`: of which columns the hashes in `_millrace_overlap` are made; of before, those that the catalogue has.
+ * `_millrace_changed_rows`: rows that may come again and whose columns changed since (changed-rows.ts), by their rowid
+ * and a hash of `stayed_columns`.
+ */
+const changedRows = `
+  ALTER TABLE _millrace_cursors ADD COLUMN overlap_columns TEXT;
+  ALTER TABLE _millrace_cursors ADD COLUMN stayed_columns TEXT;
+  CREATE TABLE _millrace_changed_rows (
+    connector TEXT NOT NULL, stream TEXT NOT NULL, hash BLOB NOT NULL, place INTEGER NOT NULL,
+    PRIMARY KEY (connector, stream, place)) WITHOUT ROWID;
+  CREATE INDEX _millrace_changed_rows_by_hash ON _millrace_changed_rows (connector, stream, hash);
+  UPDATE _millrace_cursors SET overlap_columns = (
+    SELECT json_group_array(json_object('name', name, 'type', type, 'sourceType', source_type) ORDER BY position)
+    FROM _millrace_columns AS c WHERE c.connector = _millrace_cursors.connector AND c.stream = _millrace_cursors.stream AND dropped = 0)
+  WHERE mode = 'append' AND landed = 1;
+`;

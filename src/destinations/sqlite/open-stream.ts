@@ -2,6 +2,7 @@ import { MillraceError } from '../../core/errors.ts';
 import type { Counts, Cursor } from '../../core/model.ts';
 import type { Column } from '../../core/types.ts';
 import type { WriterRequest } from '../destination.ts';
+import { forgetChangedRows } from './changed-rows.ts';
 import type { Database } from './driver.ts';
 import { buildName, createTable, freshLayout, type Layout, quote, tableName } from './layout.ts';
 import { adaptTable, asColumns, assertFits, makeTable, type Prepared } from './table.ts';
@@ -102,6 +103,7 @@ export function openStream(db: Database, request: WriterRequest): Opened {
       connector,
       stream.name,
     );
+    forgetChangedRows(db, { connector, stream: stream.name }, stream.columns);
     db.prepare(
       'UPDATE _millrace_cursors SET landed = 1, cursor = NULL, row_count = 0, mode = ?, primary_key = ?, definition = ? WHERE connector = ? AND stream = ?',
     ).run(stream.mode, key, request.definition, connector, stream.name);

@@ -1,7 +1,10 @@
-import { createHash } from 'node:crypto';
-import type { Batch } from '../../core/model.ts';
-import type { Value } from '../../core/types.ts';
+import type { Batch, ResolvedStream } from '../../core/model.ts';
+import type { Column, Value } from '../../core/types.ts';
+import { createChangedRows, forgetChangedRows, type Place } from './changed-rows.ts';
 import type { Database } from './driver.ts';
+import type { PlacedRow } from './insert.ts';
+import type { Layout } from './layout.ts';
+import { rowHasher } from './row-hash.ts';
 
 /**
  * Rows without a key that may be read again. A closed bound reads the rows at the boundary twice; each is recognised by
@@ -9,11 +12,14 @@ import type { Database } from './driver.ts';
  * a million ties take no memory: part 0 is what earlier reads remembered and has not come by yet, part 1 what this one
  * remembers, 2 the same for a table that is being built. A recognised row that may come again moves from 0 to 1, so that
  * every landed row that can still come is in exactly one of them, also after a crash, until the source says that nothing
- * of it can (`reset`). Happens in the batch's transaction.
+ * of it can (`reset`). Happens in the batch's transaction. A column that is new, and holds NULL, changes no hash; of other
+ * changes of columns changed-rows.ts takes care.
  */
 export interface Overlap {
+  /** What a change of the stream's columns means for rows that come again, as sentences. */
+  readonly changes: readonly string[];
   /** The batch without the rows that have landed before; remembers those that may come again. */
-  filter(batch: Batch): { readonly values: readonly Value[]; readonly rows: number };
+  filter(batch: Batch): Filtered;
   /** Whether a row like this one has landed, or was refused by the table, and may be read again. */
   remembers(row: readonly Value[]): boolean;
   /** A row that lands apart from a batch, and may be read again. */
@@ -27,11 +33,22 @@ export interface Overlap {
   finish(): void;
 }
 
+export interface Filtered {
+  readonly values: readonly Value[];
+  readonly rows: number;
+  /** Rows that have landed under other columns, each with the place where it stands. */
+  readonly again: readonly PlacedRow[];
+  /** What a change of columns within the batch means, as sentences. */
+  readonly changes: readonly string[];
+}
+
 export interface OverlapOptions {
   readonly connector: string;
-  readonly stream: string;
-  /** Names of the batch's columns, in order. */
-  readonly columns: readonly string[];
+  readonly stream: ResolvedStream;
+  /** The batch's columns, in order. */
+  readonly columns: readonly Column[];
+  /** Of the table that readers see. */
+  readonly layout: Layout;
   /** Whether the rows go into a table built aside: nothing of that has been read before. */
   readonly building: boolean;
 }
@@ -46,11 +63,17 @@ const built = 2;
  */
 export function createOverlap(
   db: Database,
-  { connector, stream, columns, building }: OverlapOptions,
+  {
+    connector,
+    stream: { name: stream, cursor, columnsGrow = false },
+    columns: first,
+    layout,
+    building,
+  }: OverlapOptions,
 ): Overlap {
   const part = building ? built : current;
-  let hash = rowHasher(columns);
-  let width = columns.length;
+  let columns = first;
+  let hash = rowHasher(columns.map(({ name }) => name));
   const own = 'connector = ? AND stream = ? AND part';
   const remember = db.prepare(
     'INSERT INTO _millrace_overlap (connector, stream, part, hash, n) VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1',
@@ -65,10 +88,10 @@ export function createOverlap(
   const count = db.prepare(
     `SELECT coalesce(sum(n), 0) AS rows FROM _millrace_overlap WHERE ${own} = ${earlier}`,
   );
-  /** How many rows are still to be recognised; 0 for most batches, which then cost nothing. */
+  /** How many rows are still to be recognised by all their values; 0 for most batches, which then cost nothing. */
   let left = 0;
 
-  const reload = (): void => {
+  const recount = (): void => {
     left = building ? 0 : (count.get(connector, stream) as { readonly rows: number }).rows;
   };
   if (building) forget.run(connector, stream, built);
@@ -81,52 +104,79 @@ export function createOverlap(
     ).run(connector, stream);
     forget.run(connector, stream, current);
   }
-  reload();
+  // Where columns grow while a stream is read, some rows of this read have come by already, and do not come again in it.
+  const changed =
+    building || columnsGrow
+      ? null
+      : createChangedRows(db, { connector, stream, cursor, columns, layout, part: earlier });
+  recount();
 
-  const recognise = (key: Buffer): boolean => {
-    if (left === 0 || takeOne.run(connector, stream, key).changes === 0) return false;
-    left -= 1;
-    return true;
+  /** Whether the row has landed; the place where it stands when that was under other columns. */
+  const recognise = (key: Buffer, row: () => readonly Value[]): boolean | Place => {
+    if (left > 0 && takeOne.run(connector, stream, key).changes > 0) {
+      left -= 1;
+      return true;
+    }
+    return changed?.any === true && changed.take(row(), key);
   };
 
   /** Parts 0 and 1 belong to the table that readers see, part 2 to the one that is built aside. */
   const forgetAll = (of: number = part): void => {
     for (const one of of === built ? [built] : [earlier, current]) forget.run(connector, stream, one);
+    changed?.forget();
     left = 0;
   };
 
-  const keysOf = (batch: Batch, first: number): readonly (Buffer | null)[] =>
-    Array.from({ length: batch.rows }, (_, row) =>
-      row < first ? null : hash(batch.values.slice(row * width, (row + 1) * width)),
+  const rowAt = ({ values }: Batch, row: number): readonly Value[] =>
+    values.slice(row * columns.length, (row + 1) * columns.length);
+
+  /** In a stream that grows, the same row reads otherwise when one of its columns is another type now. */
+  const grow = (wider: readonly Column[]): readonly string[] => {
+    const isRetyped = columns.some(({ name, type }) =>
+      wider.some((column) => column.name === name && column.type !== type),
     );
+    columns = wider;
+    hash = rowHasher(columns.map(({ name }) => name));
+    return isRetyped ? readTwice(left) : [];
+  };
 
   return {
+    changes: readTwice(changed?.missed ?? 0),
     filter(batch) {
       const { overlap } = batch;
-      if (batch.columns !== undefined) {
-        hash = rowHasher(batch.columns.map((column) => column.name));
-        width = batch.columns.length;
-      }
+      const changes = batch.columns === undefined ? [] : grow(batch.columns);
       const from = overlap?.from ?? batch.rows;
-      const keys = keysOf(batch, left > 0 ? 0 : from);
-      const known = keys.map((key) => key !== null && recognise(key));
+      const first = left > 0 || changed?.any === true ? 0 : from;
+      const keys = Array.from({ length: batch.rows }, (_, row) =>
+        row < first ? null : hash(rowAt(batch, row)),
+      );
+      const known = keys.map((key, row) => key !== null && recognise(key, () => rowAt(batch, row)));
       // Only now: rows of this very batch may be among what is forgotten.
       if (overlap?.reset === true) forgetAll();
       if (overlap?.complete === true && !building) {
         forget.run(connector, stream, earlier);
+        changed?.forget();
         left = 0;
       }
       for (const key of keys.slice(from)) if (key !== null) remember.run(connector, stream, part, key);
-      if (!known.includes(true)) return batch;
-      const kept = batch.values.filter((_, at) => known[Math.floor(at / width)] !== true);
-      return { values: kept, rows: kept.length / width };
+      const again = known.flatMap((place, row) =>
+        typeof place === 'boolean' ? [] : [{ place, values: rowAt(batch, row) }],
+      );
+      if (known.every((one) => one === false))
+        return { values: batch.values, rows: batch.rows, again, changes };
+      const values = batch.values.filter((_, at) => known[Math.floor(at / columns.length)] === false);
+      return { values, rows: values.length / columns.length, again, changes };
     },
-    remembers: (row) => find.get(connector, stream, hash(row)) !== undefined,
+    remembers: (row) => find.get(connector, stream, hash(row)) !== undefined || changed?.has(row) === true,
     remember: (row) => void remember.run(connector, stream, part, hash(row)),
-    reload,
+    reload() {
+      recount();
+      changed?.reload();
+    },
     finish() {
       if (!building) return;
       forgetAll(current);
+      forgetChangedRows(db, { connector, stream }, columns);
       db.prepare(`UPDATE _millrace_overlap SET part = ${current} WHERE ${own} = ${built}`).run(
         connector,
         stream,
@@ -135,26 +185,11 @@ export function createOverlap(
   };
 }
 
-/**
- * 128 bits of SHA-256 over the row's values, each with its column's name and its length so that no two rows write the
- * same text. NULLs are left out and 5 and '5' are the same: a row read again after a column was added or widened is
- * still the row that landed. A column that was dropped, renamed or added with a default makes it another one.
- */
-function rowHasher(columns: readonly string[]): (values: readonly Value[]) => Buffer {
-  const names = columns.map((name) => `${name.length}:${name}`);
-  return (values) => {
-    const hash = createHash('sha256');
-    let text = '';
-    for (const [index, value] of values.entries()) {
-      if (value === null) continue;
-      if (value instanceof Uint8Array) {
-        hash.update(`${text}${names[index]}b${value.length}:`).update(value);
-        text = '';
-      } else {
-        const shown = String(value);
-        text += `${names[index]}t${shown.length}:${shown}`;
-      }
-    }
-    return hash.update(text).digest().subarray(0, 16);
-  };
+function readTwice(rows: number): readonly string[] {
+  return rows === 0
+    ? []
+    : [
+        `up to ${rows} rows are read again, and those whose values read otherwise since the change are added ` +
+          'once more: full_refresh: true puts that right',
+      ];
 }

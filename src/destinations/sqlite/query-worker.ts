@@ -121,7 +121,7 @@ function drop({ file, connector }: Extract<QueryRequest, { do: 'drop' }>): void 
         if (landed === 1) db.exec(`DROP TABLE IF EXISTS ${quote(table_name)}`);
         if (build_run !== null) db.exec(`DROP TABLE IF EXISTS ${quote(`_millrace_build_${table_name}`)}`);
       }
-      for (const table of ['columns', 'rejects', 'loads', 'overlap'])
+      for (const table of ['columns', 'rejects', 'loads', 'overlap', 'changed_rows'])
         db.prepare(`DELETE FROM _millrace_${table} WHERE connector = ?`).run(connector);
       // The epochs stay: a run that still thinks it holds the connector must not write again.
       db.prepare(

@@ -115,10 +115,14 @@ function openParts(
   const owner = { connector, stream: stream.name };
   const opened = openStream(db, request);
   if (opened.building || !opened.landed) throw nothingToLandIn(owner);
-  const columns = columnsOf(request, opened.layout).map(({ name }) => name);
+  const { layout } = opened;
+  const columns = columnsOf(request, layout);
   return {
     opened,
-    overlap: stream.mode === 'append' ? createOverlap(db, { ...owner, columns, building: false }) : null,
+    overlap:
+      stream.mode === 'append'
+        ? createOverlap(db, { connector, stream, columns, layout, building: false })
+        : null,
   };
 }
 

@@ -11,6 +11,7 @@ import {
   type Layout,
   layoutOver,
   quote,
+  rowidName,
   type Storage,
 } from './layout.ts';
 import { replaceTable } from './replace-table.ts';
@@ -109,29 +110,12 @@ export function adaptTable(
   const { layout, changes } = growTable(db, connector, { stream: known, before });
   const back = stream.columns.filter(({ name }) => before.some((one) => one.dropped && one.name === name));
   const told = [...changes, ...back.map(({ name }) => `column "${name}" is back at the source`)];
-  return { layout, changes: [...told, ...(told.length > 0 ? unread(db, connector, stream) : [])] };
-}
-
-/** What a change of columns means for rows that have landed: a word, since the run itself succeeds. */
-function unread(
-  db: Database,
-  connector: string,
-  { name, mode, columnsGrow }: ResolvedStream,
-): readonly string[] {
-  if (columnsGrow === true) return [];
-  if (mode !== 'append')
-    return [
-      'rows that nobody changed since keep the columns as they were read: full_refresh: true reads them again',
-    ];
-  const { n: remembered } = db
-    .prepare('SELECT coalesce(sum(n), 0) AS n FROM _millrace_overlap WHERE connector = ? AND stream = ?')
-    .get(connector, name) as { readonly n: number };
-  return remembered === 0
-    ? []
-    : [
-        `up to ${remembered} rows are read again, and those whose values read otherwise since the change are added ` +
-          'once more: full_refresh: true puts that right',
-      ];
+  // Of an append, rows that come again are judged where they are recognised (overlap.ts).
+  if (told.length === 0 || stream.columnsGrow === true || stream.mode === 'append')
+    return { layout, changes: told };
+  const unread =
+    'rows that nobody changed since keep the columns as they were read: full_refresh: true reads them again';
+  return { layout, changes: [...told, unread] };
 }
 
 /** The same over the columns that a table has now; `build`: the table of that name, which nobody sees yet. */
@@ -258,6 +242,12 @@ function rewrite(db: Database, layout: Layout, { table, before, widened }: Rewri
       : `mr_exact_text(${name})`;
   });
   const names = kept.map((column) => quote(column.landedAs));
+  // Rows without a key are known by their rowid (changed-rows.ts).
+  const rowid = layout.key.length === 0 ? rowidName(layout) : null;
+  if (rowid !== null) {
+    names.push(rowid);
+    values.push(rowid);
+  }
   db.exec(
     `INSERT INTO ${quote(rewritten)} (${[...names, ...ours].join(', ')}) SELECT ${[...values, ...ours].join(', ')} FROM ${quote(table)}`,
   );

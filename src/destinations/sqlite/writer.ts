@@ -33,10 +33,13 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const open = (): { readonly opened: Opened; readonly overlap: Overlap | null } => {
     const opened = openStream(db, request);
     const { building } = opened;
-    const columns = columnsOf(request, opened.layout).map((column) => column.name);
+    const columns = columnsOf(request, opened.layout);
     return {
       opened,
-      overlap: stream.mode === 'append' ? createOverlap(db, { ...owner, columns, building }) : null,
+      overlap:
+        stream.mode === 'append'
+          ? createOverlap(db, { connector, stream, columns, layout: opened.layout, building })
+          : null,
     };
   };
   const { opened, overlap } = guarded(file, () => transaction(db, open));
@@ -54,7 +57,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
     createRejects(db, { ...owner, runId, key: keyOf(request), building, now }),
   );
   const fence = createFence(parts, request);
-  const changes = [...opened.changes];
+  const changes = [...opened.changes, ...(overlap?.changes ?? [])];
   let { cursor, rows, rejectsOfBuild, hasRejects } = opened;
 
   /** One transaction that only the holder of the newest epoch may make. */
@@ -100,8 +103,12 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   const commit = (batch: Batch): Committed => {
     const done = fenced(() => {
       const grown = batch.columns === undefined ? { layout, inserter, changes: [] } : grow(batch.columns);
-      const fresh = overlap === null ? batch : overlap.filter(batch);
-      const { added, changed, rejects: refused } = grown.inserter.insert(fresh.values, fresh.rows);
+      const fresh = overlap === null ? { ...batch, again: [], changes: [] } : overlap.filter(batch);
+      const {
+        added,
+        changed,
+        rejects: refused,
+      } = grown.inserter.insert(fresh.values, fresh.rows, fresh.again);
       const given = batch.rejects ?? [];
       const rejects = given.length + refused.length;
       const { unkept } = kept.commit({
@@ -118,11 +125,11 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
         bytes_read: batch.bytes,
       });
       statements.position.run(batch.cursor, added, rejects, connector, stream.name);
-      return { added, changed, rejects, unkept, grown };
+      return { added, changed, rejects, unkept, grown, changes: [...grown.changes, ...fresh.changes] };
     });
     ({ layout, inserter } = done.grown);
     columnsNow = batch.columns ?? columnsNow;
-    changes.push(...done.grown.changes);
+    changes.push(...done.changes);
     cursor = batch.cursor;
     rows += done.added;
     rejectsOfBuild += done.rejects;
@@ -131,7 +138,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       written: done.added + done.changed,
       rejects: done.rejects,
       ...(done.unkept === 0 ? {} : { unkept: done.unkept }),
-      ...(done.grown.changes.length === 0 ? {} : { changes: done.grown.changes }),
+      ...(done.changes.length === 0 ? {} : { changes: done.changes }),
     };
   };
 
