@@ -157,4 +157,20 @@ describe('a stream whose columns grow while it is read', () => {
     // 1 did not come again: nobody remembers it any more.
     expect(read(file, 'SELECT sum(n) FROM _millrace_overlap')).toEqual([[2n]]);
   });
+
+  it('says how many rows may come twice when a column reads otherwise while rows are read again', async () => {
+    const file = freshFile();
+    const stream = growing([column('a', 'timestamptz')], { mode: 'append', primaryKey: [] });
+    const again = { from: 0, reset: false };
+    await withWriter(file, requestOf(stream), async (writer) => {
+      await writer.commit(
+        batchOf([['2024-01-31T00:00:00.000000Z'], ['2024-02-01T00:00:00.000000Z']], 'p', again),
+      );
+      await writer.finish(end);
+    });
+    await withWriter(file, requestOf(stream, { epoch: 2, runId: 'run2' }), async (writer) => {
+      await writer.commit({ ...batchOf([['2024-01-31']], 'p', again), columns: [column('a', 'text')] });
+      expect(writer.changes.join()).toMatch(/up to 2 rows are read again.*full_refresh/);
+    });
+  });
 });
