@@ -53,6 +53,8 @@ export interface ResolvedStream {
   readonly cursor: string | null;
   /** Whether rows that disappeared are to be looked for. */
   readonly detectDeletes: boolean;
+  /** The table that a name without a schema led to, as SQL; absent where the name says it itself. */
+  readonly relation?: string;
   /**
    * The columns are what was seen so far: batches may bring more, or wider ones (`Batch.columns`), and a column that is
    * not among them is not gone. What has landed before is kept as it is until then.

@@ -26,6 +26,8 @@ export interface WriterRequest {
   readonly rebuild: boolean;
   /** What the stream's position means: a stream whose definition has another text is read anew. */
   readonly definition: string;
+  /** The same definition as versions before wrote it, where that was another text. */
+  readonly formerly?: string;
 }
 
 export interface ReplayRequest extends Omit<WriterRequest, 'runId' | 'rebuild'> {

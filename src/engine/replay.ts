@@ -4,7 +4,7 @@ import { keptRow, keptValues } from '../core/row-text.ts';
 import type { Column, Value } from '../core/types.ts';
 import type { JudgedRow, KeptRow, Replayed } from '../destinations/destination.ts';
 import type { Landing } from './landing.ts';
-import { definitionOf } from './sync.ts';
+import { definitionsOf } from './sync.ts';
 
 export interface ReplayTask {
   readonly connector: string;
@@ -30,7 +30,7 @@ export async function replayRejects(
     connector: task.connector,
     stream,
     epoch: task.epoch,
-    definition: definitionOf(stream, task.sourceDefinition),
+    ...definitionsOf(stream, task.sourceDefinition),
     ...(task.ids === undefined ? {} : { ids: task.ids }),
   });
   try {

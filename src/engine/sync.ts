@@ -54,14 +54,13 @@ export async function syncStream(
   try {
     const stream = await progress.stage('connect', () => tools.source.resolve(task.stream, signal));
     progress.set({ mode: stream.mode, warnings: stream.notes });
-    const definition = definitionOf(stream, task.sourceDefinition);
     writer = await tools.landing.open({
       connector: task.connector,
       stream,
       runId: task.runId,
       epoch: task.epoch,
       rebuild: task.fullRefresh || stream.mode === 'replace',
-      definition,
+      ...definitionsOf(stream, task.sourceDefinition),
     });
     const { rebuilding } = writer;
     progress.begin(writer);
@@ -125,10 +124,25 @@ function notKept(rows: number): readonly string[] {
   ];
 }
 
-/** A position belongs to what was asked of the source: another table, filter, key or cursor makes it mean nothing. Pure. */
-export function definitionOf(stream: ResolvedStream, source: string): string {
+/**
+ * A position belongs to what was asked of the source: another table, filter, key or cursor makes it mean nothing. The
+ * table is the one that the name led to, which `schemas` and the login's search path decide. Pure.
+ */
+export function definitionsOf(
+  stream: ResolvedStream,
+  source: string,
+): { readonly definition: string; readonly formerly?: string } {
+  const parts = definitionOf(stream, source);
+  const formerly = JSON.stringify(parts);
+  const { relation } = stream;
+  return relation === undefined
+    ? { definition: formerly }
+    : { definition: JSON.stringify([...parts, { relation }]), formerly };
+}
+
+function definitionOf(stream: ResolvedStream, source: string): readonly unknown[] {
   const { table, query, where, path, rest } = stream.declared;
-  return JSON.stringify([
+  return [
     source,
     table ?? null,
     query ?? null,
@@ -137,7 +151,7 @@ export function definitionOf(stream: ResolvedStream, source: string): string {
     stream.primaryKey,
     stream.mode,
     ...(path === undefined ? keyForms(stream) : [path, askedFor(rest ?? {})]),
-  ]);
+  ];
 }
 
 /**
@@ -155,7 +169,9 @@ function keyForms({ mode, primaryKey, columns }: ResolvedStream): readonly strin
 }
 
 function isPlainText({ sourceType }: Column): boolean {
-  return /^(character varying|varchar|(tiny|medium|long)?text|citext|enum|set)\b/i.test(sourceType);
+  const isText = /^(character varying|varchar|(tiny|medium|long)?text|citext|enum|set)\b/i.test(sourceType);
+  // 'a' in text is '{a}' in text[].
+  return isText && !sourceType.endsWith('[]');
 }
 
 /** The parts of a declaration that decide which records an API answers with and what becomes of them; not how it is paged. */

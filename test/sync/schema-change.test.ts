@@ -197,7 +197,7 @@ describe.each(serverKinds)('%s', (kind) => {
       `ALTER TABLE ${table} ADD note ${database.dialect.types.name}`,
       touch(table, 'id = 3'),
     );
-    expect(said(await sync())).toMatch(/"note" is back.*full_refresh/s);
+    expect(said(await sync())).toMatch(/"note" is read again.*full_refresh/s);
     await sync({ full_refresh: true });
     expect(landed('note').filter(({ note }) => note !== null)).toEqual([]);
   });

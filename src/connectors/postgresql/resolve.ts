@@ -16,7 +16,7 @@ import { plain } from '../sql/names.ts';
 import { candidateKind } from './candidates.ts';
 import { chooseKey } from './keys.ts';
 import { cursorKind, fromWhere } from './plan.ts';
-import { loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
+import { isUnqualified, loadShape, type Shape, type ShapeContext, type SourceColumn } from './shape.ts';
 import { baseType, isOrderable, type TypeCache, travelOf } from './types.ts';
 
 /**
@@ -66,6 +66,7 @@ export async function resolveOver(
     primaryKey: usedKey.map((column) => column.name),
     cursor: usedCursor?.name ?? null,
     detectDeletes: mode === 'merge' && stream.deletes !== 'ignore',
+    ...(shape.relation !== null && isUnqualified(stream.table ?? '') ? { relation: shape.relation.sql } : {}),
     notes,
   };
 }

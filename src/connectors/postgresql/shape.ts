@@ -130,7 +130,8 @@ async function findRelation(context: ShapeContext, table: string): Promise<Relat
   throw await notFound(context, table);
 }
 
-function isUnqualified(table: string): boolean {
+/** Whether a table is named without its schema. */
+export function isUnqualified(table: string): boolean {
   return !table.replaceAll(/"(?:[^"]|"")*"/g, 'x').includes('.');
 }
 

@@ -67,10 +67,12 @@ export function readStates(db: Database, connector: string): readonly StreamStat
     }));
 }
 
+/** Without what another tool has dropped: the next run finds no table, either, and reads the stream anew. */
 function landed(db: Database): readonly CursorRow[] {
   return db
     .prepare(
-      'SELECT connector, stream, table_name, mode, cursor, row_count, last_synced_at FROM _millrace_cursors WHERE landed = 1 ORDER BY connector, stream',
+      `SELECT connector, stream, table_name, mode, cursor, row_count, last_synced_at FROM _millrace_cursors WHERE landed = 1
+       AND EXISTS (SELECT 1 FROM sqlite_schema WHERE name = table_name COLLATE NOCASE) ORDER BY connector, stream`,
     )
     .all() as CursorRow[];
 }

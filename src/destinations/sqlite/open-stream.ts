@@ -68,7 +68,8 @@ export function openStream(db: Database, request: WriterRequest): Opened {
       .get(runId, connector, stream.name) as Counts | undefined) ?? noCounts;
   const landed = state?.landed === 1 && hasTable(db, table);
   if (!landed) assertFree(db, request, table);
-  const otherDefinition = landed && (state.definition !== request.definition || state.mode !== stream.mode);
+  const isDefinition = state?.definition === request.definition || state?.definition === request.formerly;
+  const otherDefinition = landed && (!isDefinition || state.mode !== stream.mode);
   if (otherDefinition && stream.mode === 'append' && !request.rebuild) throw definitionChanged(request);
   const building = request.rebuild || otherDefinition;
   if (!building && state !== undefined && state.build_run !== null) dropBuild(db, request);
@@ -109,6 +110,12 @@ export function openStream(db: Database, request: WriterRequest): Opened {
     ).run(stream.mode, key, request.definition, connector, stream.name);
     return { ...common, ...prepared, cursor: null, rows: 0, rejectsOfBuild: 0 };
   }
+  if (state.definition !== request.definition)
+    db.prepare('UPDATE _millrace_cursors SET definition = ? WHERE connector = ? AND stream = ?').run(
+      request.definition,
+      connector,
+      stream.name,
+    );
   const prepared: Prepared = adaptTable(db, connector, {
     stream,
     key: JSON.parse(state.primary_key) as string[],

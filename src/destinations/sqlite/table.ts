@@ -109,7 +109,7 @@ export function adaptTable(
   const known = stream.columnsGrow === true ? { ...stream, columns: asColumns(before) } : stream;
   const { layout, changes } = growTable(db, connector, { stream: known, before });
   const back = stream.columns.filter(({ name }) => before.some((one) => one.dropped && one.name === name));
-  const told = [...changes, ...back.map(({ name }) => `column "${name}" is back at the source`)];
+  const told = [...changes, ...back.map(({ name }) => `column "${name}" is read again`)];
   // Of an append, rows that come again are judged where they are recognised (overlap.ts).
   if (told.length === 0 || stream.columnsGrow === true || stream.mode === 'append')
     return { layout, changes: told };
@@ -156,7 +156,7 @@ export function growTable(db: Database, connector: string, { stream, before, bui
     changes: [
       ...added.map(
         (column) =>
-          `column "${column.name}" (${column.sourceType}) was added at the source and is added here`,
+          `column "${column.name}" (${column.sourceType}) is new at the source or in the stream, and is added here`,
       ),
       ...renamed(added),
       ...widened.map(
@@ -165,7 +165,8 @@ export function growTable(db: Database, connector: string, { stream, before, bui
       ),
       ...columns.flatMap((column) => retyped(beforeByName.get(column.landedAs), column)),
       ...gone.map(
-        (column) => `column "${column.name}" is gone at the source; it stays here, empty in new rows`,
+        (column) =>
+          `column "${column.name}" is gone at the source or from the stream; it stays here, empty in new rows`,
       ),
       ...lost,
     ],
