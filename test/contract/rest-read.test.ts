@@ -155,6 +155,62 @@ describe('what changed since', () => {
       expect(to.every((end) => Math.abs(end - ago(0)) * unitMs < 60_000)).toBe(true);
     });
 
+    test.each(
+      [
+        { mode: 'merge', primary_key: ['n'] },
+        { mode: 'append', primary_key: undefined },
+        { mode: 'replace', primary_key: ['n'] },
+        { mode: 'replace', primary_key: undefined },
+      ].flatMap((more) =>
+        [{ cursor_format: format }, {}, { cursor_format: 'iso' }].map((written) => [more, written] as const),
+      ),
+    )('in windows, also where only the values tell the unit: %j, %j', async (more, written) => {
+      const most = 10;
+      const rows = Array.from({ length: 100 }, (_, at) => ({ n: at + 1, ts: ago((100 - at) * 6) }));
+      const asIso = 'cursor_format' in written && written.cursor_format === 'iso';
+      const number = (asked: string | null): number =>
+        asIso ? Date.parse(asked ?? '') / unitMs : Number(asked ?? 0);
+      await using own = await serve((request, response) => {
+        const [from = 0, to = 0] = ['from', 'to'].map((name) => number(queryOf(request).get(name)));
+        answer(response, 200, rows.filter(({ ts }) => ts >= from && ts <= to).slice(0, most));
+      });
+      const start = ago(601);
+      const declared = declare(
+        {
+          ...written,
+          cursor_start: asIso ? new Date(start * unitMs).toISOString() : start,
+          cursor_end_param: 'to',
+          window: '2d',
+        },
+        more,
+      );
+      const landed = (): unknown[] =>
+        warehouse.query('SELECT n FROM api__things ORDER BY n').map(({ n }) => n);
+      expect((await warehouse.sync({ url: own.url, stream: declared })).error).toBeUndefined();
+      expect(landed()).toEqual(rows.map(({ n }) => n));
+      // What comes since is more than is answered at once.
+      for (let n = 101; n <= 120; n++) rows.push({ n, ts: ago(5 - (n - 100) / 5) });
+      const before = own.requests.length;
+      const narrow = declare({ ...(declared as { rest: object }).rest, window: '1h' }, more);
+      expect((await warehouse.sync({ url: own.url, stream: narrow })).error).toBeUndefined();
+      expect(landed()).toEqual(rows.map(({ n }) => n));
+      if (more.mode !== 'replace') expect(own.requests.length - before).toBeLessThan(80);
+    });
+
+    test.each([
+      ['numbers are refused', 7, 'invalid_config'],
+      ['texts are not there, and that is said', 'Thu, 01 Jan 2026', undefined],
+    ])('windows of what turns out to be no time: of %s', async (_, ts, code) => {
+      await using own = await serve((_, response) => answer(response, 200, [{ id: 1, ts }]));
+      const declared = declare({ cursor_start: ago(2), cursor_end_param: 'to', window: '1d' });
+      const again = (): ReturnType<Warehouse['sync']> => warehouse.sync({ url: own.url, stream: declared });
+      await again();
+      await again();
+      const { error, warnings } = await again();
+      expect(error?.code).toBe(code);
+      expect(`${error?.hint} ${warnings?.join()}`).toContain('cursor_format');
+    });
+
     test.each([1, 7e9, 7e12, 7e15])('an end of what is no moment is not sent, as from %d', async (from) => {
       await using own = await counting();
       own.rows = [7, 8, 9].map((id) => ({ id, ts: from + id }));

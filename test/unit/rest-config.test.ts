@@ -176,6 +176,29 @@ describe('streams', () => {
     },
   );
 
+  test.each([
+    [0, 'value'],
+    [2026, 'value'],
+    [7e15, 'value'],
+    [0, 'iso'],
+    ['2026-13-01', 'value'],
+    ['soon', 'value'],
+    ['soon', 'iso'],
+  ])('windows from what is no moment are refused: %j by %s', (cursor_start, cursor_format) => {
+    const rest = { cursor_param: 'a', cursor_end_param: 'b', cursor_start, cursor_format };
+    const plan = (more: object): unknown =>
+      planStream(
+        settingsOf(restConfig.parse({ base_url })),
+        stream({ path: '/a', rest: { ...rest, ...more } }),
+      );
+    const { code, message, hint } = refusal(() => plan({ window: '7d' }));
+    expect(code).toBe('invalid_config');
+    expect(message).toContain(String(cursor_start));
+    expect(hint).toMatch(/cursor_start.*cursor_format/);
+    expect(() => plan({})).not.toThrow();
+    expect(() => plan({ window: '7d', cursor_start: '2026-01-01' })).not.toThrow();
+  });
+
   test('the plan: what the stream says wins over what the connector says', () => {
     const settings = settingsOf(
       restConfig.parse({

@@ -27,9 +27,10 @@ export function startAs(
   const start = isYear ? `${declared}-01-01` : declared;
   const like = kindOfText(start);
   if (kind === 'text' || (kind === 'number' && like === 'number')) return start;
-  if (kind === 'number' && !format.includes('epoch_')) return null;
+  const unit = countedMs(null, format);
+  if (kind === 'number' && unit === null) return null;
   const ms = markMs(start, like, format) ?? (like === 'number' ? numberMs(start) : null);
-  return ms === null || Number.isNaN(ms) ? null : markAt(ms, kind, { format, zoned });
+  return ms === null || Number.isNaN(ms) ? null : markAt(ms, kind, { unit, zoned });
 }
 
 /**
@@ -46,18 +47,17 @@ export function boundParams(
     params[cursorParam] = formatMark(from, kind ?? kindOfText(from), cursorFormat);
   if (cursorEndParam !== null && to !== null) {
     const like = kind ?? kindOfText(from ?? '2000-01-01T00:00:00Z');
-    const counts = countedMs(from, cursorFormat);
+    const unit = countedMs(from, cursorFormat);
     // Numbers that nobody says to be moments, and that are later than the end, are none.
     const open =
       like === 'number' &&
       /^value$|\{value\}/.test(cursorFormat) &&
-      (counts === null || Number(from) * counts > to);
+      (unit === null || Number(from) * unit > to);
     // Text that only sorts has no end that could be computed.
     if (like !== 'text' && !open) {
       // A day is precise enough for an end only where the API is sent days.
       const as = like === 'date' && cursorFormat !== 'value' ? 'time' : like;
-      const format = counts === 1 ? 'epoch_ms' : cursorFormat;
-      params[cursorEndParam] = formatMark(markAt(to, as, { format, zoned: true }), as, cursorFormat);
+      params[cursorEndParam] = formatMark(markAt(to, as, { unit, zoned: true }), as, cursorFormat);
     }
   }
   return params;

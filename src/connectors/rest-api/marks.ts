@@ -50,7 +50,7 @@ export function compareMarks(one: Mark, other: Mark, kind: MarkKind): number {
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
-/** Milliseconds of a time mark, and of a number that counts seconds or milliseconds; null for others. */
+/** Milliseconds of a time mark, and of a number that counts seconds or milliseconds; null for others, NaN for no time. */
 export function markMs(mark: Mark, kind: MarkKind, format: string): number | null {
   if (kind === 'time') {
     const time = normalTime(mark);
@@ -61,18 +61,17 @@ export function markMs(mark: Mark, kind: MarkKind, format: string): number | nul
     const ms = Date.parse(mark);
     return format === 'value' || Number.isNaN(ms) ? null : ms;
   }
-  if (format.includes('epoch_ms')) return Number(mark);
-  if (format.includes('epoch_s')) return Number(mark) * 1_000;
-  return null;
+  const unit = countedMs(mark, format);
+  return unit === null ? null : Number(mark) * unit;
 }
 
-/** A moment as a mark of that kind. */
+/** A moment as a mark of that kind. `unit`: what a number counts; seconds where that is not known. */
 export function markAt(
   ms: number,
   kind: MarkKind,
-  { format, zoned }: { readonly format: string; readonly zoned: boolean },
+  { unit, zoned }: { readonly unit: Unit | null; readonly zoned: boolean },
 ): Mark {
-  if (kind === 'number') return String(format.includes('epoch_ms') ? ms : Math.floor(ms / 1_000));
+  if (kind === 'number') return String(Math.floor(ms / (unit ?? 1_000)));
   const text = new Date(ms).toISOString();
   return kind === 'date' ? text.slice(0, 10) : `${text.slice(0, 23)}000${zoned ? 'Z' : ''}`;
 }
@@ -99,7 +98,7 @@ export function lowerBound(
       );
       if (Number.isNaN(ms)) return mark;
       const back = lookback?.kind === 'time' ? lookback.ms : 0;
-      return markAt(ms - Math.max(step, back), kind, { format: 'iso', zoned });
+      return markAt(ms - Math.max(step, back), kind, { unit: null, zoned });
     }
     case 'number': {
       const by = numberBack(lookback, countedMs(mark, format) ?? 1);
@@ -157,11 +156,14 @@ function part(name: string, mark: Mark, kind: MarkKind): string {
   }
 }
 
+/** How many milliseconds a number counts by one. */
+export type Unit = 1 | 1_000;
+
 /**
  * How many milliseconds a number counts by one: as the format says; else by its size, where that can only be a moment
  * between 1973 and 5138. Null for other numbers.
  */
-export function countedMs(mark: Mark | null, format: string): 1 | 1_000 | null {
+export function countedMs(mark: Mark | null, format: string): Unit | null {
   if (format.includes('epoch_ms')) return 1;
   if (format.includes('epoch_s')) return 1_000;
   const value = mark === null ? Number.NaN : Number(mark);

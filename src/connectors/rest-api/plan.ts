@@ -10,6 +10,7 @@ import type {
 } from '../../core/rest.ts';
 import { type Lookback, parseLookback } from '../sql/lookback.ts';
 import type { RestSettings } from './config.ts';
+import { assertWindows } from './windows.ts';
 
 /** How one stream is read: what was declared, what the connector says for all, and what looking at a page chose. */
 export interface StreamPlan {
@@ -48,11 +49,14 @@ export interface StreamPlan {
 
 const maxPages = 1_000_000;
 
-/** The plan as far as the declaration tells it. Pure; `auto` pagination and format and open records are left to a look. */
+/**
+ * The plan as far as the declaration tells it. Pure; `auto` pagination and format and open records are left to a look.
+ * Throws `invalid_config` for what could not work.
+ */
 export function planStream(settings: RestSettings, stream: Stream): StreamPlan {
   const rest = stream.rest ?? {};
   const method = rest.method ?? 'GET';
-  return {
+  const plan: StreamPlan = {
     path: stream.path ?? '/',
     method,
     params: { ...settings.params, ...rest.params },
@@ -78,6 +82,8 @@ export function planStream(settings: RestSettings, stream: Stream): StreamPlan {
     maxPages: rest.max_pages ?? maxPages,
     repeatable: method === 'GET' || rest.repeatable === true,
   };
+  assertWindows(plan);
+  return plan;
 }
 
 /** Names of headers are one whatever their case. */

@@ -10,7 +10,16 @@ import { createRowMaker, type RowMaker } from './infer.ts';
 import { kindOfColumn } from './kinds.ts';
 import { type ListsContext, type Place, type ReadEvent, readLists } from './lists.ts';
 import type { LookedPage } from './looked.ts';
-import { compareMarks, lowerBound, type Mark, type MarkKind, markAt, markKind, markOf } from './marks.ts';
+import {
+  compareMarks,
+  countedMs,
+  lowerBound,
+  type Mark,
+  type MarkKind,
+  markAt,
+  markKind,
+  markOf,
+} from './marks.ts';
 import type { StreamPlan } from './plan.ts';
 import { type Run, usablePosition, writePosition } from './position.ts';
 import { createRepeats } from './repeats.ts';
@@ -122,8 +131,12 @@ class RestReading implements Reading {
   async [Symbol.asyncDispose](): Promise<void> {}
 
   async *#read(): AsyncGenerator<Batch, void, void> {
-    const { stream } = this.#options;
+    const { stream, plan } = this.#options;
     for (const window of this.#windows()) {
+      if (plan.windowMs !== null && window.from === null)
+        this.#notices.add(
+          `The values of "${plain(stream.cursor ?? '', 63)}" are texts that cannot be sliced into windows of time: all since the last run is asked for at once. Declare rest.cursor_format in the form that the API wants, e.g. "iso".`,
+        );
       this.#repeats.turn();
       yield* this.#readWindow(window);
       if (window.to !== null && window.next !== null) this.#mark = this.#windowMark(window.to);
@@ -195,15 +208,15 @@ class RestReading implements Reading {
     const place =
       stream.cursor === null ? -1 : this.#maker.columns.findIndex(({ name }) => name === stream.cursor);
     const kind = this.#kind();
-    if (place === -1 || kind === null) return { values, rows };
-    const width = this.#maker.columns.length;
-    const floor = plan.cursorParam === null ? this.#floor(lower, kind) : null;
     const repeated = this.#repeated(again, kind);
+    if (kind === null && repeated === null) return { values, rows };
+    const width = this.#maker.columns.length;
+    const floor = plan.cursorParam === null && kind !== null ? this.#floor(lower, kind) : null;
     let kept = 0;
     for (let row = 0; row < rows; row++) {
-      const mark = markOf(values[row * width + place] ?? null);
-      if (mark !== null) this.#seen = seeMark(this.#seen, mark, kind);
-      if (mark !== null && floor !== null && compareMarks(mark, floor, kind) < 0) {
+      const mark = kind === null ? null : markOf(values[row * width + place] ?? null);
+      if (mark !== null && kind !== null) this.#seen = seeMark(this.#seen, mark, kind);
+      if (mark !== null && kind !== null && floor !== null && compareMarks(mark, floor, kind) < 0) {
         this.#older += 1;
         continue;
       }
@@ -218,15 +231,13 @@ class RestReading implements Reading {
   /** Whether a row came in the window before; null where that needs no look: a key finds it again, or there are no windows. */
   #repeated(
     again: number | null,
-    kind: MarkKind,
+    kind: MarkKind | null,
   ): ((mark: Mark | null, row: readonly Value[]) => boolean) | null {
     const { stream, plan } = this.#options;
-    if (plan.windowMs === null || stream.mode !== 'append') return null;
-    const from =
-      again === null ? null : markAt(again, kind, { format: plan.cursorFormat, zoned: this.#zoned() });
+    if (plan.windowMs === null || stream.primaryKey.length > 0) return null;
+    const from = again === null || kind === null ? null : this.#markAt(again, kind);
     return (mark, row) => {
-      const mayCome =
-        mark === null || kind === 'text' || (from !== null && compareMarks(mark, from, kind) >= 0);
+      const mayCome = mark === null || from === null || kind === null || compareMarks(mark, from, kind) >= 0;
       if (again !== null && mayCome) this.#repeats.remember(row);
       return this.#repeats.again(row);
     };
@@ -241,7 +252,8 @@ class RestReading implements Reading {
   #windows(): Generator<Window, void, void> {
     const { plan, stream } = this.#options;
     const kind = this.#kind();
-    const lower = stream.cursor === null ? null : this.#lower(kind);
+    // Without a cursor all is read anew each time, but in windows all the same.
+    const lower = stream.cursor === null && plan.windowMs === null ? null : this.#lower(kind);
     const lowerKind = this.#mark === null && lower !== null ? kindOfText(lower) : (kind ?? 'text');
     return windowsOf(plan, { lower, lowerKind, at: this.#run?.window ?? null, until: () => this.#until });
   }
@@ -324,17 +336,21 @@ class RestReading implements Reading {
     const { plan } = this.#options;
     const counts = plan.cursorFormat.includes('epoch_');
     if (kind === 'text' || (kind === 'number' && !counts)) return null;
-    return markAt(this.#until - settleMs, kind, { format: plan.cursorFormat, zoned: this.#zoned() });
+    return this.#markAt(this.#until - settleMs, kind);
   }
 
   #windowMark(to: number): Mark | null {
     const kind = this.#kind();
-    if (kind === null || kind === 'text') return this.#mark;
-    const mark = markAt(Math.min(to, this.#until - settleMs), kind, {
-      format: this.#options.plan.cursorFormat,
-      zoned: this.#zoned(),
-    });
+    const mark = kind === null ? null : this.#markAt(Math.min(to, this.#until - settleMs), kind);
+    if (kind === null || mark === null) return this.#mark;
     return this.#mark !== null && compareMarks(mark, this.#mark, kind) < 0 ? this.#mark : mark;
+  }
+
+  /** A moment as the column's values are written; null where nothing says how that is. */
+  #markAt(ms: number, kind: MarkKind): Mark | null {
+    const unit = countedMs(this.#seen.high ?? this.#mark, this.#options.plan.cursorFormat);
+    if (kind === 'text' || (kind === 'number' && unit === null)) return null;
+    return markAt(ms, kind, { unit, zoned: this.#zoned() });
   }
 
   /** How the cursor's values compare; null without a cursor, or before the first of its values. */
