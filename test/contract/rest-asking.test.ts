@@ -226,6 +226,22 @@ describe('resolve', () => {
     expect(error.code).toBe('key_not_unique');
   });
 
+  test('a declared key that some records lack is one of the others; a field that some lack is not chosen', async () => {
+    const rest = { pagination: { type: 'none' } };
+    always([{ id: 1 }, { id: null }, { id: 2 }, {}]);
+    expect((await resolve({ primary_key: ['id'], rest })).primaryKey).toEqual(['id']);
+    expect((await resolve({ rest })).primaryKey).toEqual([]);
+    always([{ id: 1 }, { id: null }, { id: 1 }]);
+    expect((await refused(resolve({ primary_key: ['id'], rest }))).message).toContain('share 1');
+    always([
+      { id: 1, part: null },
+      { id: null, part: 2 },
+    ]);
+    const error = await refused(resolve({ primary_key: ['id', 'part'], rest }));
+    expect(error.code).toBe('key_not_unique');
+    expect(error.message).toMatch(/no record .* has .*\(id, part\)/i);
+  });
+
   test.each([
     [{ primary_key: ['order_id'] }, 'not_found_at_source', /"id"|Known/],
     [{ cursor: 'udated_at' }, 'not_found_at_source', /"updated_at"/],

@@ -38,6 +38,16 @@ async function land(rest: object = {}, more: Readonly<Record<string, unknown>> =
 }
 
 describe('records', () => {
+  test('without a value for the declared key stand aside, and the others land', async () => {
+    answers('[{"id":1,"a":"x"},{"id":null,"a":"y"},{"a":"z"},{"id":2,"a":"v"}]');
+    for (const [at, mode] of ['merge', 'replace'].entries()) {
+      const name = `rows${at}`;
+      const { result, rows } = await land({}, { name, primary_key: ['id'], mode });
+      expect(result).toMatchObject({ status: 'succeeded', rejects: 2 });
+      expect(rows.map((row) => row['a'])).toEqual(['x', 'v']);
+    }
+  });
+
   test('by JMESPath, plain or not', async () => {
     answers(
       JSON.stringify({ meta: [{ x: 1 }], groups: [{ rows: [{ a: 1 }, { a: 2 }] }, { rows: [{ a: 3 }] }] }),

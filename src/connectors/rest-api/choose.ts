@@ -51,15 +51,11 @@ export function chooseKey(
   if (stream.primary_key !== undefined) {
     if (new Set(stream.primary_key).size < stream.primary_key.length) throw twice(stream.primary_key);
     const key = stream.primary_key.map((name) => findColumn(shape, name, 'key'));
-    const shared = repeated(key, shape, sample);
-    if (shared === null) return key;
-    throw new MillraceError(
-      'key_not_unique',
-      `Two records on the first page of ${plain(stream.path ?? '', 100)} share ${shared}, so (${listed(key)}) is no key.`,
-      {
-        hint: 'Declare in `primary_key` the fields that tell records apart, or use mode "append" or "replace".',
-      },
-    );
+    const problem = keyProblem(key, { stream, shape, sample });
+    if (problem === null) return key;
+    throw new MillraceError('key_not_unique', problem, {
+      hint: 'Declare in `primary_key` the fields that tell records apart, or use mode "append" or "replace".',
+    });
   }
   const own = shape.columns.find(
     ({ name }) => keyNames.has(name.toLowerCase()) || isNamedAfter(stream, name),
@@ -70,7 +66,8 @@ export function chooseKey(
     ...Object.keys(plan.explode?.keep ?? {}),
   ]);
   const key = [...shape.columns.filter(({ name }) => above.has(name)), own];
-  if (key.some(({ type }) => type === 'json') || repeated(key, shape, sample) !== null) return [];
+  const { shared, without } = lookAtKey(key, shape, sample);
+  if (key.some(({ type }) => type === 'json') || shared !== null || without > 0) return [];
   notes.push(
     `Key (${listed(key)}) was chosen: by its name, and no two of the first ${sample.rows.length} records share it. Declare primary_key if it is another.`,
   );
@@ -83,21 +80,42 @@ function isNamedAfter({ name: stream }: Stream, column: string): boolean {
   return column.toLowerCase() === `${singular}_id` || column.toLowerCase() === `${singular}id`;
 }
 
-/** Values of a key that two of the looked-at rows share, or that one lacks; null when all can be told apart. */
-function repeated(
+/** What the page says against a declared key, as a sentence. A record without a value stands aside when it comes, alone. */
+function keyProblem(
+  key: readonly RestColumn[],
+  { stream, shape, sample }: Pick<ChoiceContext, 'stream' | 'shape' | 'sample'>,
+): string | null {
+  const { shared, without } = lookAtKey(key, shape, sample);
+  const page = `on the first page of ${plain(stream.path ?? '', 100)}`;
+  if (shared !== null) return `Two records ${page} share ${shared}, so (${listed(key)}) is no key.`;
+  return without > 0 && without === sample.rows.length
+    ? `No record ${page} has a value for all of (${listed(key)}), so that is no key.`
+    : null;
+}
+
+interface KeyLook {
+  /** Values that two of the rows share; null when all that have values can be told apart. */
+  readonly shared: string | null;
+  /** How many rows lack one. */
+  readonly without: number;
+}
+
+function lookAtKey(
   key: readonly RestColumn[],
   shape: ChoiceShape<RestColumn>,
   { rows }: PageSample,
-): string | null {
+): KeyLook {
   const places = key.map((column) => shape.columns.indexOf(column));
   const seen = new Set<string>();
+  let without = 0;
   for (const row of rows) {
     const values = places.map((place) => row[place] ?? null);
     const text = values.map(shown).join(', ');
-    if (seen.has(text) || values.includes(null)) return plain(text, 80);
+    if (values.includes(null)) without += 1;
+    else if (seen.has(text)) return { shared: plain(text, 80), without };
     seen.add(text);
   }
-  return null;
+  return { shared: null, without };
 }
 
 function shown(value: Value): string {
