@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { HostServices } from '../../src/connectors/connector.ts';
 import { createLoneHost } from '../../src/connectors/lone-host.ts';
 import type { HttpClient } from '../../src/connectors/rest-api/http/client.ts';
@@ -144,6 +144,57 @@ describe('what a server asks for', () => {
     // A date is exact to the second.
     const least = form === 'seconds' ? 990 : 900;
     for (const { at } of api.seen.slice(1)) expect(at - refusedAt).toBeGreaterThanOrEqual(least);
+  });
+
+  describe('when to come back', () => {
+    afterEach(() => void vi.restoreAllMocks());
+
+    test.each(['0', 'Mon, 23 Nov 2020 12:00:00 GMT'])(
+      'Retry-After: %s is no leave to come sooner than after a refusal that says nothing',
+      async (after) => {
+        vi.spyOn(Math, 'random').mockReturnValue(0.3);
+        await using api = await serve(
+          (_request, response) => void response.writeHead(429, { 'retry-after': after }).end(),
+        );
+        await using client = clientOf(api.origin, { retries: { backoffMs: [1_000, 30_000] } });
+        expect(await failureOf(client.send(get(api.origin), never))).toMatchObject({ code: 'rate_limited' });
+        const [first = 0, second = 0, third = 0] = gaps(api.seen);
+        expect([first > 290, second > 590, third > 1_190], gaps(api.seen).join()).toEqual([true, true, true]);
+      },
+    );
+
+    test('not all who were told the same come back in the same instant', async () => {
+      vi.spyOn(Math, 'random').mockReturnValue(0.5);
+      await using api = await serve((_request, response, count) => {
+        if (count === 1) response.writeHead(429, { 'retry-after': '1' }).end();
+        else response.end('[]');
+      });
+      await using client = clientOf(api.origin);
+      expect(await textOf(client, get(api.origin))).toBe('[]');
+      expect(gaps(api.seen)[0]).toBeGreaterThan(1_490);
+      expect(gaps(api.seen)[0]).toBeLessThan(2_400);
+    });
+
+    test.each([
+      ['Retry-After', 429, -1],
+      ['Retry-After', 429, 1],
+      ['X-RateLimit-Reset', 403, -1],
+      ['X-RateLimit-Reset', 403, 1],
+    ])('a date in %s is one of the clock that wrote it (%i, %i hours off)', async (name, status, hours) => {
+      const theirs = (): number => Date.now() + hours * 3_600_000;
+      await using api = await serve((_request, response, count) => {
+        response.setHeader('date', new Date(theirs()).toUTCString());
+        const until = theirs() + 2_000;
+        if (count > 1) return void response.end('[]');
+        if (name !== 'Retry-After') response.setHeader('x-ratelimit-remaining', '0');
+        response.setHeader(name, status === 429 ? new Date(until).toUTCString() : Math.ceil(until / 1_000));
+        response.writeHead(status).end();
+      });
+      await using client = clientOf(api.origin, { retries: { waitMs: 6_000 } });
+      expect(await textOf(client, get(api.origin))).toBe('[]');
+      expect(gaps(api.seen)[0]).toBeGreaterThan(900);
+      expect(client.notices()).toEqual([]);
+    });
   });
 
   test('a storm of 429 ends as rate_limited after three more attempts', async () => {

@@ -6,7 +6,7 @@ import { plain } from '../sql/names.ts';
 import { detectFormat, type KnownFormat, sniffBytes, xmlEncoding } from './formats/detect.ts';
 import { asUtf8, charsetOf } from './formats/text.ts';
 import type { HttpClient, HttpRequest, HttpResponse } from './http/client.ts';
-import { SendAgain } from './http/retries.ts';
+import { SendAgain, serverTime } from './http/retries.ts';
 import { refusalOf } from './http/status.ts';
 import type { StreamPlan } from './plan.ts';
 import { type Rules, ruledFailure } from './rules.ts';
@@ -114,7 +114,7 @@ function begun(
     contentType,
     header: (name: string) => headers.get(name),
     complete: held.rest === null,
-    at: serverTime(headers.get('date')),
+    at: serverTime(headers, Date.now()),
     skewMs: skewOf(headers.get('date'), headers.get('age')),
     close,
   };
@@ -172,11 +172,6 @@ function wholeValue({ chunks, rest }: Held): unknown {
   } catch {
     return undefined;
   }
-}
-
-function serverTime(date: string | null): number {
-  const said = Date.parse(date ?? '');
-  return Number.isNaN(said) ? Date.now() : said;
 }
 
 /** The header has whole seconds, which were some time ago when it arrived: less than two say nothing. */

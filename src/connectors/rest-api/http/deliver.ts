@@ -43,13 +43,16 @@ export async function deliver<T>(parcel: Parcel<T>, postman: Postman, signal: Ab
     }
     failures += 1;
     if (!outcome.again || failures > retries.times) throw outcome.error;
-    // After a wait that the server asked for, the turn itself is what we wait for.
-    if (!outcome.paused)
-      await sleep(backoffMs(failures, retries.backoffMs, Math.random), undefined, { signal }).catch(() => {
-        throw signal.reason;
-      });
+    // The rest that a server asked for runs meanwhile, and the turn waits for what is left of it; one that asked for none
+    // gave no leave to come at once.
+    await sleep(backoffMs(failures, retries.backoffMs, Math.random), undefined, { signal }).catch(() => {
+      throw signal.reason;
+    });
   }
 }
+
+/** All who were refused together are told the same moment: each comes back at one of its own, up to so much later. */
+const JITTER_MS = 1_000;
 
 const NOBODY: Credentials = { headers: {}, query: {} };
 
@@ -69,8 +72,6 @@ interface Failure {
   readonly again: boolean;
   /** The server does not know these credentials. */
   readonly unknown: boolean;
-  /** The host has been given the rest it asked for. */
-  readonly paused: boolean;
 }
 
 async function attempt<T>(
@@ -97,7 +98,7 @@ async function attempt<T>(
 }
 
 function failed(error: MillraceError, again: boolean): Failure {
-  return { error, again: again && error.retryable, unknown: false, paused: false };
+  return { error, again: again && error.retryable, unknown: false };
 }
 
 async function read<T>(
@@ -150,7 +151,8 @@ async function refused(
   const rateLimited = isRateLimited(status, headers);
   const askedMs = rateLimited || status === 503 ? waitOf(headers) : null;
   const outOfPatience = askedMs !== null && (patience.leftMs <= 0 || askedMs > road.patienceMs());
-  const pauseMs = Math.min(askedMs ?? 0, patience.leftMs);
+  const pauseMs =
+    askedMs === null ? 0 : Math.min(askedMs + Math.round(Math.random() * JITTER_MS), patience.leftMs);
   if (askedMs !== null && askedMs > patience.leftMs) {
     road.notice(
       `${url.host} asked to wait ${Math.ceil(askedMs / 1000)} s; one request waits ${Math.ceil(context.retries.waitMs / 1000)} s at most.`,
@@ -179,7 +181,6 @@ async function refused(
     error,
     again: rule === 'retry' || (rule === undefined && passing && !outOfPatience),
     unknown: status === 401 && rule === undefined && atHome,
-    paused: askedMs !== null,
   };
 }
 

@@ -28,13 +28,19 @@ export function isRateLimited(status: number, headers: Headers): boolean {
   return status === 403 && (headers.has('retry-after') || rateLimitsOf(headers, 0)?.remaining === 0);
 }
 
-/** What `Retry-After` asks for, in milliseconds from `now`: seconds or a date; null when it says nothing readable. */
+/** When an answer was written, by the clock of who wrote it, which is that of all dates in it; `now` where it does not say. */
+export function serverTime(headers: Pick<Headers, 'get'>, now: number): number {
+  const said = Date.parse(headers.get('date') ?? '');
+  return Number.isNaN(said) ? now : said;
+}
+
+/** How long `Retry-After` asks to wait, in milliseconds: seconds or a date; null when it says nothing readable. */
 export function retryAfterMs(headers: Headers, now: number): number | null {
   const text = headers.get('retry-after')?.trim() ?? '';
   if (/^\d{1,10}(\.\d+)?$/.test(text)) return Math.ceil(Number(text) * 1000);
   // Only what looks like a date: `Date.parse` takes "-5" for May 2001.
   const at = /[a-z]{3}/i.test(text) ? Date.parse(text) : Number.NaN;
-  return Number.isNaN(at) ? null : Math.max(0, at - now);
+  return Number.isNaN(at) ? null : Math.max(0, at - serverTime(headers, now));
 }
 
 /** `RateLimit: "default";r=5;t=30`, `RateLimit-Remaining` and its `X-` forms; null when there is none. `now` in ms. */
@@ -50,7 +56,7 @@ export function rateLimitsOf(headers: Headers, now: number): RateLimits | null {
   return {
     ...(limit === null ? {} : { limit }),
     ...(remaining === null ? {} : { remaining }),
-    ...(reset === null ? {} : { resetSeconds: secondsUntil(reset, now) }),
+    ...(reset === null ? {} : { resetSeconds: secondsUntil(reset, serverTime(headers, now)) }),
   };
 }
 
