@@ -227,6 +227,80 @@ describe('answers without records', () => {
     });
   });
 
+  test.each([
+    ['data[].attributes', '{"error":"rate limited"}', 'rate limited'],
+    ['data[].attributes', '{"meta":{"errors":["rate limited"]},"error_code":429}', '429'],
+    ['result.items[].x', '{"page":1}', 'nothing at'],
+    ['data', '{"success":false,"msg":"rate limited"}', 'rate limited'],
+    ['data', '{"ok":false}', '"ok": false'],
+    ['data', '{"status":"error"}', '"status": "error"'],
+    ['data', '{"statusCode":429,"reason":"rate limited"}', '429'],
+    ['data', '{"data":null,"error":{"text":"rate limited"}}', 'rate limited'],
+    ['data[].x', '{"data":null,"errors":[{"text":"rate limited"}]}', 'rate limited'],
+    ['result.items', '{"result":{"items":null,"status":"failed","msg":"rate limited"}}', 'rate limited'],
+  ])('at %s, %s is no empty list', async (records, body, said) => {
+    answers(body);
+    expect((await land({ records })).result.error).toMatchObject({
+      code: 'response_invalid',
+      message: expect.stringContaining(said),
+    });
+  });
+
+  test('nor is an element with an error where XML should have its list', async () => {
+    answers('<answer><error>rate limited</error></answer>', { 'content-type': 'application/xml' });
+    expect((await land({ records: 'answer.row' })).result.error).toMatchObject({
+      code: 'response_invalid',
+      message: expect.stringContaining('rate limited'),
+    });
+    answers('<answer><total>0</total></answer>', { 'content-type': 'application/xml' });
+    expect((await land({ records: 'answer.row' }, { name: 'others' })).result).toMatchObject({
+      status: 'succeeded',
+      rows_written: 0,
+    });
+  });
+
+  test.each([
+    '{"error":"rate limited"}',
+    '{"code":404,"msg":"none"}',
+    '{"result":{"items":null,"state":"failed"}}',
+  ])('the rule that is hinted at for %s works', async (body) => {
+    answers(body);
+    const records = body.includes('items') ? 'result.items' : 'data';
+    const { result } = await land({ records });
+    const rule = JSON.parse(/\{"when".*?\}/.exec(result.error?.hint ?? '')?.[0] ?? '');
+    expect((await land({ records, responses: [rule] })).result).toMatchObject({ status: 'succeeded' });
+  });
+
+  test('a rate limit on the second page keeps the mark where it was', async () => {
+    handler = (request, response) => {
+      const at = new URL(request.url ?? '', api.url).searchParams.get('at');
+      const data = [{ id: 1, attributes: { id: 1, updated_at: '2026-01-01T00:00:00Z' } }];
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify(at === null ? { data, next: '2' } : { error: 'rate limited' }));
+    };
+    const { result } = await land(
+      { records: 'data[].attributes', pagination: { type: 'cursor', cursor_param: 'at', next: 'next' } },
+      { primary_key: ['id'], cursor: 'updated_at', mode: 'merge' },
+    );
+    expect(result.error).toMatchObject({ code: 'response_invalid' });
+  });
+
+  test.each([
+    ['data', '{"code":0,"msg":"ok","data":null}'],
+    ['data', '{"success":true,"error":null,"errors":[],"error_code":0,"data":null}'],
+    ['data', '{"success":true,"message":"nothing found","data":null}'],
+    ['data', '{"data":[],"error":"some shards failed"}'],
+    ['data[].x', '{"data":null,"message":"success"}'],
+    ['data[].x', '{"data":[],"message":"success"}'],
+    ['data[].x', '{"kind":"list"}'],
+    ['result.items[].x', '{"result":{}}'],
+    ['data', '{"status":"ok","errors":[]}'],
+  ])('at %s, %s is one', async (records, body) => {
+    answers(body);
+    expect((await land({ records })).result).toMatchObject({ status: 'succeeded', rows_written: 0 });
+  });
+
   test('a web page is shown with its beginning', async () => {
     answers('<!DOCTYPE html><title>Please sign in</title>', { 'content-type': 'text/html' });
     expect((await land()).result.error).toMatchObject({

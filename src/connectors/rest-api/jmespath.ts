@@ -44,6 +44,20 @@ export function plainPath(text: string): readonly string[] | null {
   return namesOf(parse(text));
 }
 
+/** The names that an expression begins with: `result.items` of `result.items[].id`. Empty where it begins otherwise. */
+export function leadingPath(text: string): readonly string[] {
+  let node: Node | undefined = parse(text);
+  while (node !== undefined && namesOf(node) === null)
+    node = beginsInside.has(node.type) ? node.children?.[0] : undefined;
+  return node === undefined ? [] : (namesOf(node) ?? []);
+}
+
+/** What is made of that which its first part finds. */
+const beginsInside: ReadonlySet<string> = new Set([
+  ...['Projection', 'FilterProjection', 'ValueProjection', 'Flatten'],
+  ...['IndexExpression', 'Subexpression', 'Pipe'],
+]);
+
 /** What stands at a path of names; undefined where it does not lead anywhere. */
 export function atPath(data: unknown, names: readonly string[]): unknown {
   let value = data;

@@ -1,6 +1,7 @@
 /** The pages of one list, one after the other: bytes become records, and each page's end says where the next one is. */
 
 import type { Reject } from '../../core/model.ts';
+import { refuseAbsent } from './absent.ts';
 import type { RestSettings } from './config.ts';
 import { type ExchangeOptions, type OpenPage, openPage } from './exchange.ts';
 import type { HttpClient, HttpRequest } from './http/client.ts';
@@ -8,7 +9,7 @@ import type { JsonRecord } from './infer.ts';
 import type { LookedPage } from './looked.ts';
 import type { PagePosition, Pager, RawPage } from './pagination/pager.ts';
 import type { StreamPlan } from './plan.ts';
-import { parserFor, refuseAbsent, shaper } from './records.ts';
+import { parserFor, shaper } from './records.ts';
 import { type Asked, pageRequest } from './request.ts';
 import { createRules, type Rules, ruledFailure } from './rules.ts';
 
@@ -117,9 +118,11 @@ async function* parsed(
       textual: parser.textual,
     };
   }
-  if (!parser.found) refuseAbsent(plan, parser.envelope(), client.clean);
+  const facts = tally.facts();
+  if (facts.records === 0 && verdict.rule === null)
+    refuseAbsent(plan, { found: parser.found, envelope: parser.envelope(), clean: client.clean });
   const raw: RawPage = {
-    ...tally.facts(),
+    ...facts,
     envelope: parser.envelope,
     header: page.header,
     url: page.url,

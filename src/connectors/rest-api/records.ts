@@ -1,8 +1,6 @@
 /** The records of a page: found by the plan, and brought into the shape of rows. */
 
-import { MillraceError } from '../../core/errors.ts';
 import { isRaw } from '../../core/exact-json.ts';
-import { plain } from '../sql/names.ts';
 import { flattened, isRecord } from './flatten.ts';
 import { csvPage } from './formats/csv.ts';
 import type { KnownFormat } from './formats/detect.ts';
@@ -65,50 +63,13 @@ function picker({ records }: StreamPlan, inspect: Inspect): Pick {
     if (inspect(page)) return { records: [], found: true };
     const value = find === null ? atPath(page, path ?? []) : find(page);
     if (value === undefined) return { records: [], found: false };
-    if (value === null) return { records: [], found: true };
+    // Of more than a path, nothing is also what comes of a page that has no place for it.
+    if (value === null) return { records: [], found: path !== null };
     if (Array.isArray(value)) return { records: value, found: true };
     return typeof value === 'object' && !isRaw(value)
       ? { records: [value], found: true }
       : { records: [], found: false };
   };
-}
-
-/** Where APIs put what went wrong. */
-const errorNames = /^(errors?|error_?(message|code|description)|faults?|exception|message|detail)$/i;
-
-/**
- * A page without a place for records. Some APIs leave an empty list out; one that speaks of an error has failed under a
- * status of success, and nothing must be taken for an empty list then. Throws `response_invalid`.
- */
-export function refuseAbsent(
-  { records }: StreamPlan,
-  envelope: unknown,
-  clean: (text: string) => string,
-): void {
-  const isObject = typeof envelope === 'object' && envelope !== null && !Array.isArray(envelope);
-  const fields = isObject ? Object.entries(envelope as object) : [];
-  const told = fields.find(
-    ([name, value]) => errorNames.test(name) && value !== null && value !== false && value !== '',
-  );
-  if (isObject && told === undefined && fields.length > 0 && records !== null) {
-    const parent = plainPath(records)?.slice(0, -1) ?? [];
-    const around = atPath(envelope, parent);
-    if (typeof around === 'object' && around !== null) return;
-  }
-  const what =
-    records === null
-      ? 'The page is no list and no record'
-      : `The page has nothing at "${plain(records, 100)}"`;
-  const words =
-    told === undefined ? '' : `; it says ${plain(clean(`"${told[0]}": ${JSON.stringify(told[1])}`), 300)}`;
-  const names =
-    fields.length === 0 ? '' : `. Its fields: ${plain(fields.map(([name]) => name).join(', '), 200)}`;
-  throw new MillraceError('response_invalid', `${what}${words}${told === undefined ? names : ''}.`, {
-    hint:
-      told === undefined
-        ? 'Correct rest.records; preview_stream shows what was found.'
-        : 'The API reports an error under a status of success. If it is none, say so in "responses", e.g. {"when": "error", "do": "skip"}.',
-  });
 }
 
 /** Makes rows-to-be of raw records: one an element where a list explodes, nested objects as fields of their own, the parent's value beside. */

@@ -1,0 +1,110 @@
+/** A page without a record: an empty list, or an answer that holds none because something went wrong. */
+
+import { MillraceError } from '../../core/errors.ts';
+import { plain } from '../sql/names.ts';
+import { atPath, leadingPath, truthy } from './jmespath.ts';
+import type { StreamPlan } from './plan.ts';
+import { jmesPathOf } from './records-found.ts';
+
+/** What is known of a page that brought no record. */
+export interface WithoutRecords {
+  /** Whether the format saw a place for records. */
+  readonly found: boolean;
+  /** The page around it. */
+  readonly envelope: unknown;
+  readonly clean: (text: string) => string;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Where APIs put what went wrong. */
+const errorNames = /^(errors?|error_?(message|code|description)|faults?|exception)$/i;
+/** Where they put it too, or that all is well. */
+const wordNames = /^(message|detail)$/i;
+const flagNames = /^(ok|success|successful|succeeded)$/i;
+const statusNames = /^(status|state|result)$/i;
+const codeNames = /^(status|code|status_?code|http_?(code|status))$/i;
+/** What stands in such a place when nothing went wrong. */
+const allIsWell = /^(0+|ok|success|successful|none|null|false|no error)$/i;
+
+/**
+ * Judges a page that brought no record. Some APIs leave an empty list out, or write null for it; one that speaks of an
+ * error has failed under a status of success, and nothing must be taken for an empty list then: the reading would end there
+ * and its mark move on. Throws `response_invalid`.
+ */
+export function refuseAbsent({ records }: StreamPlan, { found, envelope, clean }: WithoutRecords): void {
+  const place = records === null ? [] : leadingPath(records);
+  const value = atPath(envelope, place);
+  // A list stands there, and it is empty.
+  if (found && value !== null && value !== undefined) return;
+  const around = atPath(envelope, place.slice(0, -1));
+  const fields = isFields(envelope) ? Object.entries(envelope) : [];
+  const beside = isFields(around) ? Object.entries(around) : [];
+  const strict = found || value === null;
+  const outside = toldIn(fields, strict);
+  const told = outside.length > 0 ? outside : toldIn(beside, strict);
+  if (told.length === 0) {
+    // An empty list that is left out leaves the place where it stood.
+    if (found || value === null || (records !== null && fields.length > 0 && isObject(around))) return;
+  }
+  const what =
+    records === null
+      ? 'The page is no list and no record'
+      : `The page has nothing at "${plain(records, 100)}"`;
+  const words = told.map(([name, said]) => `"${name}": ${JSON.stringify(said)}`).join(', ');
+  const names =
+    fields.length === 0 ? '' : `. Its fields: ${plain(fields.map(([name]) => name).join(', '), 200)}`;
+  throw new MillraceError(
+    'response_invalid',
+    `${what}${told.length === 0 ? names : `; it says ${plain(clean(words), 300)}`}.`,
+    {
+      hint:
+        told.length === 0
+          ? 'Correct rest.records; preview_stream shows what was found.'
+          : `The API reports an error under a status of success. If it is none, say so in "responses", e.g. {"when": ${JSON.stringify(whenFor(told, outside.length > 0 ? [] : place.slice(0, -1)))}, "do": "skip"}.`,
+    },
+  );
+}
+
+type Told = readonly (readonly [string, unknown])[];
+
+/** What speaks of an error, and where only a flag does, the words beside it. `strict`: a message alone is no error. */
+function toldIn(fields: Told, strict: boolean): Told {
+  const told = fields.filter(
+    ([name, value]) =>
+      (errorNames.test(name) && isTold(value)) ||
+      (!strict && wordNames.test(name) && isTold(value)) ||
+      saysFailed(name, value),
+  );
+  if (told.length === 0 || told.some(([name]) => errorNames.test(name) || wordNames.test(name))) return told;
+  const words = fields.filter(
+    ([name, value]) => /^(msg|message|reason|detail)$/i.test(name) && truthy(value),
+  );
+  return [...told, ...words];
+}
+
+function saysFailed(name: string, value: unknown): boolean {
+  if (flagNames.test(name)) return value === false || value === 'false';
+  if (statusNames.test(name) && typeof value === 'string' && /^(error|fail|failed|failure)$/i.test(value))
+    return true;
+  return codeNames.test(name) && /^[45]\d\d$/.test(String(value));
+}
+
+function isTold(value: unknown): boolean {
+  return truthy(value) && !allIsWell.test(String(value));
+}
+
+/** A rule that fits the first thing that was told, and nothing else that may stand there. */
+function whenFor([first]: Told, where: readonly string[]): string {
+  const [name, value] = first ?? ['error', true];
+  const field = jmesPathOf([...where, name]);
+  return errorNames.test(name) ? field : `${field} == \`${JSON.stringify(value)}\``;
+}
+
+function isFields(value: unknown): value is Fields {
+  return isObject(value) && !Array.isArray(value);
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
