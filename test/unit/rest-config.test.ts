@@ -374,12 +374,12 @@ describe('where records are', () => {
     [{ name: 'x' }, null],
     [{ tags: ['a', 'b'] }, null],
   ])('%j: %s', (page, path) => {
-    expect(findRecords(page)).toMatchObject({ path, sure: true });
+    expect(findRecords(page)).toMatchObject({ path });
   });
 
   test('of several lists nobody can tell which', () => {
     const found = findRecords({ orders: [{ n: 1 }], customers: [{ n: 1 }] });
-    expect(found).toMatchObject({ path: null, sure: false, others: ['orders', 'customers'] });
+    expect(found).toMatchObject({ path: null, is: 'unclear', others: ['orders', 'customers'] });
   });
 });
 

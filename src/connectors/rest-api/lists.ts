@@ -1,13 +1,16 @@
 /** The lists of one reading in their order: one, or one for each parent row, some of them asked for ahead. */
 
 import type { OpenPage } from './exchange.ts';
-import type { LookedPage } from './looked.ts';
-import { type ListContext, type ListEvent, open } from './pages.ts';
+import type { HttpRequest } from './http/client.ts';
+import { asksTheSame, type LookedPage } from './looked.ts';
+import { type ListContext, type ListEvent, open, requestAt } from './pages.ts';
 import { createPager, type PagePosition, type Pager } from './pagination/pager.ts';
+import { type ListsSeen, noListsSeen } from './pagination/signs.ts';
 import { type Parent, type ParentPlace, parentsFrom } from './parents.ts';
 import type { StreamPlan } from './plan.ts';
 import { listUrl } from './request.ts';
 import { restartable } from './restart.ts';
+import { firstPagePlan, isOpen, lookBytes, settle, unsure } from './settle.ts';
 
 /** Where a reading stands among its lists. */
 export interface Place {
@@ -40,13 +43,13 @@ export function readLists(context: ListsContext, from: Place | null): AsyncGener
 }
 
 async function* readOne(context: ListsContext, from: Place | null): AsyncGenerator<ReadEvent, void, void> {
-  const list: ListContext = {
-    ...context.list,
-    asked: { bounds: context.bounds, parent: null },
-    parentValue: null,
-  };
+  const at = from?.at ?? null;
   const { looked, opened, notice } = context;
-  const start = { newPager: () => pagerFor(list), from: from?.at ?? null, looked, opened, notice };
+  const { list, first } = await ready(
+    { ...context.list, asked: { bounds: context.bounds, parent: null }, parentValue: null },
+    { ahead: undefined, at, known: { plan: context.list.plan, seen: null } },
+  );
+  const start = { newPager: () => pagerFor(list), from: at, first, looked, opened, notice };
   for await (const event of restartable(list, start)) {
     if (event.kind === 'records') yield event;
     else if (event.next !== null) yield { kind: 'place', place: { at: event.next, parent: null } };
@@ -65,8 +68,72 @@ function pagerFor(list: ListContext): Pager {
   });
 }
 
+/** What the lists read so far have told of all of them. */
+interface Known {
+  plan: StreamPlan;
+  readonly seen: ListsSeen | null;
+}
+
+interface Beginning {
+  /** The first page, when it has been asked for already. */
+  readonly ahead: OpenPage | undefined;
+  readonly at: PagePosition | null;
+  readonly known: Known;
+}
+
+/**
+ * A list by the plan that it is read by, and its first page where that is here. What no list has settled is settled by this
+ * one's own first page: that a list before it had one page, or none, says nothing of this one. A list that is gone on with
+ * is looked at again, since its position is of the pagination that was found then.
+ */
+async function ready(
+  asked: ListContext,
+  { ahead, at, known }: Beginning,
+): Promise<{ readonly list: ListContext; readonly first?: Promise<OpenPage> }> {
+  const inside = at !== null && at.at !== 'first';
+  if (!isOpen(known.plan)) {
+    const list = { ...asked, plan: known.plan };
+    if (ahead === undefined) return { list };
+    if (!inside && asksTheSame(firstRequest(asked), firstRequest(list)))
+      return { list, first: Promise.resolve(ahead) };
+    ahead.close();
+    return { list };
+  }
+  const looking = ahead === undefined ? { ...asked, plan: firstPagePlan(known.plan) } : asked;
+  const page = ahead ?? (await openFirst(looking, asked.signal, lookBytes));
+  try {
+    const {
+      own,
+      others,
+      paginationFound,
+      page: again,
+    } = await settle({ ...asked, plan: known.plan }, page, known.seen);
+    if (paginationFound?.sure === false) throw unsure(own.path, paginationFound.why);
+    known.plan = others;
+    const list = { ...asked, plan: own };
+    const isFirst = !inside && page.complete && asksTheSame(firstRequest(looking), firstRequest(list));
+    return isFirst ? { list, first: Promise.resolve({ ...again, close: () => undefined }) } : { list };
+  } finally {
+    page.close();
+  }
+}
+
+function firstRequest(list: ListContext): HttpRequest {
+  return requestAt(list, pagerFor(list), { at: 'first' });
+}
+
+function openFirst(list: ListContext, signal: AbortSignal, holdBytes?: number): Promise<OpenPage> {
+  const pager = pagerFor(list);
+  return open(
+    list,
+    { pager, position: pager.first, ...(holdBytes === undefined ? {} : { holdBytes }) },
+    signal,
+  );
+}
+
 interface Ahead {
   readonly parent: Parent;
+  /** As it was asked for; what was known of its plan then. */
   readonly list: ListContext;
   readonly stop: AbortController;
   /** Undefined: too large to be kept waiting, and asked for when its turn has come. */
@@ -84,6 +151,7 @@ async function* readEach(
     { ...list, plan: parentPlan },
     { field: list.plan.parent?.field ?? '', from: from?.parent ?? null, notice: context.notice },
   );
+  const known: Known = { plan: list.plan, seen: noListsSeen() };
   const queue: Ahead[] = [];
   let childAt = from?.at ?? null;
   try {
@@ -91,14 +159,14 @@ async function* readEach(
       while (queue.length < Math.max(1, context.concurrency)) {
         const next = await parents.next();
         if (next.done === true) break;
-        queue.push(askAhead(context, next.value, queue.length > 0));
+        queue.push(askAhead(context, known, { parent: next.value, early: queue.length > 0 }));
       }
       const head = queue.shift();
       if (head === undefined) return;
       // A place inside of a list belongs to the parent it was left at.
       const at = head.parent.text === from?.parent?.now ? childAt : null;
       if (at !== null) childAt = null;
-      yield* readChild(context, head, at);
+      yield* readChild(context, head, { at, known });
     }
   } finally {
     for (const { stop, first } of queue) {
@@ -112,12 +180,10 @@ async function* readEach(
 async function* readChild(
   context: ListsContext,
   head: Ahead,
-  at: PagePosition | null,
+  { at, known }: Omit<Beginning, 'ahead'>,
 ): AsyncGenerator<ReadEvent, void, void> {
-  const { parent, list } = head;
-  const page = at === null ? await head.first : undefined;
-  if (at !== null) head.first.then((unwanted) => unwanted?.close()).catch(() => undefined);
-  const first = page === undefined ? undefined : Promise.resolve(page);
+  const { parent } = head;
+  const { list, first } = await ready(head.list, { ahead: await head.first, at, known });
   const { opened, notice } = context;
   const start = { newPager: () => pagerFor(list), from: at, first, opened, notice };
   for await (const event of restartable(list, start)) {
@@ -138,22 +204,26 @@ async function* readChild(
  * Asks for a child's first page before its turn has come. One whose answer is larger than what is held in memory is given
  * back: waiting, it would hold a turn that the list being read may need, and both would wait for ever.
  */
-function askAhead(context: ListsContext, parent: Parent, ahead: boolean): Ahead {
+function askAhead(
+  context: ListsContext,
+  { plan }: Known,
+  { parent, early }: { readonly parent: Parent; readonly early: boolean },
+): Ahead {
   const list: ListContext = {
     ...context.list,
+    plan: firstPagePlan(plan),
     asked: { bounds: context.bounds, parent: parent.text },
     parentValue: parent.value,
   };
   const stop = new AbortController();
   const signal = AbortSignal.any([list.signal, stop.signal]);
   const ask = async (): Promise<OpenPage | undefined> => {
-    const pager = pagerFor(list);
-    const page = await open(list, { pager, position: pager.first }, signal);
+    const page = await openFirst(list, signal);
     if (page.complete) return page;
     page.close();
     return undefined;
   };
-  const first = ahead ? ask() : Promise.resolve(undefined);
+  const first = early ? ask() : Promise.resolve(undefined);
   first.catch(() => undefined);
   return { parent, list, stop, first };
 }

@@ -39,6 +39,6 @@ export async function* once(bytes: Buffer): AsyncGenerator<Buffer, void, void> {
 }
 
 /** Headers are the stream's in both; only `accept` narrows to the format once that is known, and this page has it. */
-function asksTheSame(one: HttpRequest, other: HttpRequest): boolean {
+export function asksTheSame(one: HttpRequest, other: HttpRequest): boolean {
   return one.method === other.method && one.url.href === other.url.href && one.body === other.body;
 }

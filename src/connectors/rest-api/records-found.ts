@@ -2,14 +2,14 @@
 
 /** What looking at a page found. */
 export interface RecordsFound {
-  /** JMESPath; null: the page is the list itself, or the one record. */
+  /** A list; one record; nothing at all, which tells nothing of other pages; or somebody has to say which list it is. */
+  readonly is: 'list' | 'record' | 'nothing' | 'unclear';
+  /** JMESPath to the list; null: the page is the list itself, or the one record. */
   readonly path: string | null;
   /** As a clause: `the only list in the page`. */
   readonly why: string;
-  /** Other lists of objects in the page, as JMESPath. More than one and no `path`: it cannot be told. */
+  /** Other lists of objects in the page, as JMESPath. */
   readonly others: readonly string[];
-  /** False: somebody has to say which list it is. */
-  readonly sure: boolean;
 }
 
 /** Names that APIs give to the list of a page, whatever it lists. */
@@ -40,8 +40,10 @@ const depthMax = 3;
  * An object that has an id of its own is one record, and its lists are parts of it.
  */
 export function findRecords(page: unknown): RecordsFound {
-  if (Array.isArray(page)) return found(null, 'the page is a list');
-  if (!isObject(page)) return found(null, 'the page is one value');
+  if (Array.isArray(page)) return { is: 'list', path: null, why: 'the page is a list', others: [] };
+  if (page === null || (isObject(page) && Object.keys(page).length === 0))
+    return { is: 'nothing', path: null, why: 'the page holds nothing', others: [] };
+  if (!isObject(page)) return record('the page is one value');
   const lists = listsIn(page, [], 0);
   const proper = lists.filter((path) => !asideNames.has(path.at(-1)?.toLowerCase() ?? ''));
   const candidates = proper.length > 0 ? proper : lists;
@@ -51,16 +53,21 @@ export function findRecords(page: unknown): RecordsFound {
   const [name, only] = [named[0], candidates[0]];
   if (name !== undefined && named.length === 1) {
     const path = jmesPathOf(name);
-    return { path, why: `"${path}" is what lists of records are called`, others: others(path), sure: true };
+    return {
+      is: 'list',
+      path,
+      why: `"${path}" is what lists of records are called`,
+      others: others(path),
+    };
   }
   if (Object.keys(page).some((key) => identityNames.has(key.toLowerCase()) && !isObject(page[key])))
-    return found(null, 'the page is one record with an id of its own');
-  if (only === undefined) return found(null, 'the page holds no list, so it is one record');
+    return record('the page is one record with an id of its own');
+  if (only === undefined) return record('the page holds no list, so it is one record');
   if (candidates.length === 1) {
     const path = jmesPathOf(only);
-    return { path, why: 'it is the only list in the page', others: [], sure: true };
+    return { is: 'list', path, why: 'it is the only list in the page', others: [] };
   }
-  return { path: null, why: 'the page holds several lists', others: paths, sure: false };
+  return { is: 'unclear', path: null, why: 'the page holds several lists', others: paths };
 }
 
 /** Whether a list of that name holds the records, whatever they are. */
@@ -86,8 +93,8 @@ function listsIn(
   });
 }
 
-function found(path: string | null, why: string): RecordsFound {
-  return { path, why, others: [], sure: true };
+function record(why: string): RecordsFound {
+  return { is: 'record', path: null, why, others: [] };
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

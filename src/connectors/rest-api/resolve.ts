@@ -8,6 +8,7 @@ import { lookAtPage } from './look.ts';
 import type { LookedPage } from './looked.ts';
 import { planStream, type StreamPlan } from './plan.ts';
 import type { PageSample, RestContext } from './sample.ts';
+import { unsure } from './settle.ts';
 
 /** A stream after one look at its first page, and what reading it needs besides. */
 export interface ResolvedRest {
@@ -89,8 +90,10 @@ function pageNotes(
       `Records are taken from ${plan.records}: ${recordsFound}. Declare rest.records if it is another.`,
     );
   if (paginationFound !== null) {
-    if (!paginationFound.sure) throw unsure(stream, paginationFound.why);
-    notes.push(`Pagination ${shownPagination(paginationFound.pagination)}: ${paginationFound.why}.`);
+    if (!paginationFound.sure) throw unsure(stream.name, paginationFound.why);
+    notes.push(
+      `Pagination ${shownPagination(plan.pagination)}: ${paginationFound.why}${plan.pagination.type === 'auto' ? '; each list shows by its own first page whether it goes on' : ''}.`,
+    );
   }
   const size = pageSize(plan.pagination);
   if (size !== null && records > size)
@@ -98,12 +101,6 @@ function pageNotes(
       `The API was asked for ${size} records a page and answered with ${records}: it may not know the parameter, or stop at a maximum of its own.`,
     );
   return notes;
-}
-
-function unsure(stream: Stream, why: string): MillraceError {
-  return new MillraceError('invalid_config', `How "${stream.name}" is paged cannot be told: ${why}.`, {
-    hint: 'Look into the API\'s documentation and declare rest.pagination: {"type":"offset","limit_param":"limit","offset_param":"offset","limit":100}, {"type":"page","page_param":"page","size_param":"per_page","size":100}, {"type":"cursor","cursor_param":"cursor","next":"meta.next_cursor"}, {"type":"next_url","next":"links.next"}, {"type":"link_header"}, {"type":"keyset","param":"starting_after","field":"id"}, or {"type":"none"} when one answer holds everything.',
-  });
 }
 
 /** A pagination in a few words. */

@@ -1,8 +1,8 @@
 import type { Stream } from '../../core/model.ts';
-import type { PaginationConfig } from '../../core/rest.ts';
 import type { Column, Value } from '../../core/types.ts';
 import type { RestSettings } from './config.ts';
 import type { HttpClient } from './http/client.ts';
+import type { PaginationFound } from './pagination/signs.ts';
 import type { StreamPlan } from './plan.ts';
 
 /** What questions to an API are asked with. */
@@ -29,11 +29,7 @@ export interface PageSample {
   /** Where the records were found and why, when nobody had declared it: `"data" is what lists of records are called`. */
   readonly recordsFound: string | null;
   /** How `auto` chose the pagination. Not sure: it is `none`, and a person has to say. */
-  readonly paginationFound: {
-    readonly pagination: PaginationConfig;
-    readonly why: string;
-    readonly sure: boolean;
-  } | null;
+  readonly paginationFound: PaginationFound | null;
   /** How many records the page has, before explode; at most what was looked at. */
   readonly records: number;
   /** Inferred from the records, flattened, exploded and with the parent's key as the plan says. */
