@@ -146,6 +146,7 @@ describe('the first list is not there, or empty', () => {
     ['404', (_, response) => answer(response, 404, { error: 'none' })],
     ['204', (_, response) => void response.writeHead(204).end()],
     ['an empty list', (_, response) => answer(response, 200, { data: [] })],
+    ['null for a list', (_, response) => answer(response, 200, { data: null, total: 0 })],
   ];
 
   test.each(nothing)('%s: the next one with lines decides', async (_, none) => {
@@ -205,6 +206,18 @@ describe('lists that all have one page', () => {
     expect((await land()).error).toBeUndefined();
     expect(landed()).toEqual(rows(...counts));
     expect(extra()).toBeLessThanOrEqual(1);
+  });
+});
+
+describe('lists in XML', () => {
+  test('of two, of one and of none', async () => {
+    const counts = [0, 1, 2, 0, 1];
+    lists = counts.map((count) => (_, response) => {
+      const body = linesOf(count).map(({ line }) => `<line><line>${line}</line></line>`);
+      response.writeHead(200, { 'content-type': 'text/xml' }).end(`<lines>${body.join('')}</lines>`);
+    });
+    expect((await land()).error).toBeUndefined();
+    expect(landed()).toEqual(rows(...counts));
   });
 });
 

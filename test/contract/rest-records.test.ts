@@ -207,6 +207,89 @@ describe('records', () => {
   });
 });
 
+describe('where nobody said where the records are', () => {
+  const xml = { 'content-type': 'application/xml' };
+
+  test.each([
+    '<items><item><id>1</id><name>x</name></item></items>',
+    '<orders total="1"><order><id>1</id><name>x</name></order></orders>',
+    '<ArrayOfOrder><Order><id>1</id><name>x</name></Order></ArrayOfOrder>',
+    '<response><status>ok</status><categories><category><id>1</id><name>x</name></category></categories></response>',
+    '<data><orders><order><id>1</id><name>x</name></order></orders></data>',
+    '<result><order><id>1</id><name>x</name></order></result>',
+    '<rss><channel><title>t</title><item><id>1</id><name>x</name></item></channel></rss>',
+    '<feed><id>f</id><title>t</title><entry><id>1</id><name>x</name></entry></feed>',
+  ])('a list of one in XML is one: %s', async (body) => {
+    answers(body, xml);
+    const { result, rows } = await land();
+    expect(result.error).toBeUndefined();
+    expect(rows).toEqual([{ id: expect.anything(), name: 'x' }]);
+  });
+
+  test.each([
+    ['<items/>', xml],
+    ['<orders total="0"></orders>', xml],
+    ['<response><status>ok</status><orders/></response>', xml],
+    ['<response><total>0</total><orders count="0"/></response>', xml],
+    ['{"data":null,"total":0}', {}],
+    ['{"result":{"items":null},"code":0,"msg":"ok"}', {}],
+    ['{"orders":null,"next_page_url":null,"has_more":false}', {}],
+    ['{"items":null}', {}],
+    ['{}', {}],
+    ['null', {}],
+  ])('%s has no record', async (body, headers) => {
+    answers(body, headers);
+    const { result } = await land();
+    expect(result.error).toBeUndefined();
+    expect(result).toMatchObject({ status: 'succeeded', rows_read: 0, rows_written: 0 });
+  });
+
+  test.each([
+    ['{"id":1,"data":null}', {}],
+    ['{"temperature":20,"value":null}', {}],
+    ['{"name":"x","tags":null}', {}],
+    ['{"status":"open","items_left":3,"content":null}', {}],
+    ['{"message":"hello"}', {}],
+    ['{"id":1,"status":"failed","error":"out of stock"}', {}],
+    ['<customer><name>x</name><address><city>y</city></address></customer>', xml],
+  ])('%s is one', async (body, headers) => {
+    answers(body, headers);
+    expect((await land()).result).toMatchObject({ status: 'succeeded', rows_written: 1 });
+  });
+
+  test.each([
+    ['{"name":"x","data":null}', {}, 'data'],
+    ['{"orders":null,"customers":null}', {}, 'orders'],
+    ['<order><id>1</id><item><sku>a</sku></item></order>', xml, 'order.item'],
+    ['<order><id>1</id><items><item><sku>a</sku></item></items></order>', xml, 'order.items.item'],
+    ['<x><a><item><n>1</n></item></a><b><item><n>1</n></item></b></x>', xml, 'x.a.item'],
+  ])('of %s it cannot be told, and what is hinted at works', async (body, headers, records) => {
+    answers(body, headers);
+    const { result } = await land();
+    expect(result.error).toMatchObject({
+      code: 'invalid_config',
+      hint: expect.stringContaining(`"${records}"`),
+    });
+    expect(result.error?.hint).toContain('"@"');
+    expect((await land({ records }, { name: 'lists' })).result.error).toBeUndefined();
+    expect((await land({ records: '@' }, { name: 'whole' })).result.rows_written).toBe(1);
+  });
+
+  test.each([
+    '{"error":"rate limited"}',
+    '{"success":false,"msg":"rate limited"}',
+    '{"data":null,"errors":[{"text":"rate limited"}]}',
+  ])('%s is an error, and no record', async (body) => {
+    answers(body);
+    expect((await land()).result.error).toMatchObject({
+      code: 'response_invalid',
+      message: expect.stringContaining('rate limited'),
+    });
+    if (!body.includes('data'))
+      expect((await land({ records: '@' }, { name: 'whole' })).result.rows_written).toBe(1);
+  });
+});
+
 describe('answers without records', () => {
   test('an error under a status of success is an error, in its own words', async () => {
     answers('{"error":{"code":17,"text":"quota used up"}}');

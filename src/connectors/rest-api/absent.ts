@@ -2,6 +2,7 @@
 
 import { MillraceError } from '../../core/errors.ts';
 import { plain } from '../sql/names.ts';
+import { isAround } from './hidden-lists.ts';
 import { atPath, leadingPath, truthy } from './jmespath.ts';
 import type { StreamPlan } from './plan.ts';
 import { jmesPathOf } from './records-found.ts';
@@ -51,19 +52,37 @@ export function refuseAbsent({ records }: StreamPlan, { found, envelope, clean }
     records === null
       ? 'The page is no list and no record'
       : `The page has nothing at "${plain(records, 100)}"`;
-  const words = told.map(([name, said]) => `"${name}": ${JSON.stringify(said)}`).join(', ');
   const names =
     fields.length === 0 ? '' : `. Its fields: ${plain(fields.map(([name]) => name).join(', '), 200)}`;
-  throw new MillraceError(
-    'response_invalid',
-    `${what}${told.length === 0 ? names : `; it says ${plain(clean(words), 300)}`}.`,
-    {
-      hint:
-        told.length === 0
-          ? 'Correct rest.records; preview_stream shows what was found.'
-          : `The API reports an error under a status of success. If it is none, say so in "responses", e.g. {"when": ${JSON.stringify(whenFor(told, outside.length > 0 ? [] : place.slice(0, -1)))}, "do": "skip"}.`,
-    },
-  );
+  throw new MillraceError('response_invalid', `${what}${told.length === 0 ? names : wordsOf(told, clean)}.`, {
+    hint:
+      told.length === 0
+        ? 'Correct rest.records; preview_stream shows what was found.'
+        : reported(whenFor(told, outside.length > 0 ? [] : place.slice(0, -1))),
+  });
+}
+
+/**
+ * Judges a page that would be taken for one record since nobody said where records are. One that holds nothing but an error,
+ * and what surrounds lists, is none. Throws `response_invalid`.
+ */
+export function refuseError(page: unknown, clean: (text: string) => string): void {
+  const fields = isFields(page) ? Object.entries(page) : [];
+  const told = toldIn(fields, true);
+  const rest = fields.filter((field) => !told.includes(field));
+  if (told.length === 0 || !rest.every(([name, value]) => isAround(name, value))) return;
+  throw new MillraceError('response_invalid', `The page holds no list${wordsOf(told, clean)}.`, {
+    hint: `${reported(whenFor(told, []))} If it is the record, declare rest.records: "@".`,
+  });
+}
+
+function wordsOf(told: Told, clean: (text: string) => string): string {
+  const words = told.map(([name, said]) => `"${name}": ${JSON.stringify(said)}`).join(', ');
+  return `; it says ${plain(clean(words), 300)}`;
+}
+
+function reported(when: string): string {
+  return `The API reports an error under a status of success. If it is none, say so in "responses", e.g. {"when": ${JSON.stringify(when)}, "do": "skip"}.`;
 }
 
 type Told = readonly (readonly [string, unknown])[];

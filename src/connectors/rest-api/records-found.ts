@@ -1,5 +1,14 @@
 /** Where the records stand in a page, when nobody said it. */
 
+import {
+  emptyLists,
+  hasIdentity,
+  isListName,
+  isOnlyListName,
+  isPartOfRecord,
+  listsOfOne,
+} from './hidden-lists.ts';
+
 /** What looking at a page found. */
 export interface RecordsFound {
   /** A list; one record; nothing at all, which tells nothing of other pages; or somebody has to say which list it is. */
@@ -12,37 +21,20 @@ export interface RecordsFound {
   readonly others: readonly string[];
 }
 
-/** Names that APIs give to the list of a page, whatever it lists. */
-const listNames: ReadonlySet<string> = new Set([
-  ...['data', 'items', 'results', 'result', 'records', 'rows', 'value', 'values', 'entries', 'entities'],
-  ...[
-    'list',
-    'content',
-    'contents',
-    'elements',
-    'hits',
-    'objects',
-    'docs',
-    'documents',
-    'members',
-    'collection',
-  ],
-]);
 /** Lists that stand beside the records, also where the records' own list is empty. */
 const asideNames: ReadonlySet<string> = new Set([
   ...['errors', 'warnings', 'messages', 'notices', 'links', '_links', 'included', 'facets', 'filters'],
 ]);
-const identityNames: ReadonlySet<string> = new Set(['id', '_id', 'uuid', 'guid']);
 const depthMax = 3;
 
 /**
  * Finds the list of records in a parsed page: the page itself, the one list of objects in it, or the one whose name says so.
- * An object that has an id of its own is one record, and its lists are parts of it.
+ * An object that has an id of its own is one record, and its lists are parts of it. Without a list it may hold one all the
+ * same, that no list can be seen in: `hidden-lists.ts`.
  */
-export function findRecords(page: unknown): RecordsFound {
+export function findRecords(page: unknown, format: 'json' | 'xml' = 'json'): RecordsFound {
   if (Array.isArray(page)) return { is: 'list', path: null, why: 'the page is a list', others: [] };
-  if (page === null || (isObject(page) && Object.keys(page).length === 0))
-    return { is: 'nothing', path: null, why: 'the page holds nothing', others: [] };
+  if (page === null || (isObject(page) && Object.keys(page).length === 0)) return nothing;
   if (!isObject(page)) return record('the page is one value');
   const lists = listsIn(page, [], 0);
   const proper = lists.filter((path) => !asideNames.has(path.at(-1)?.toLowerCase() ?? ''));
@@ -60,19 +52,40 @@ export function findRecords(page: unknown): RecordsFound {
       others: others(path),
     };
   }
-  if (Object.keys(page).some((key) => identityNames.has(key.toLowerCase()) && !isObject(page[key])))
-    return record('the page is one record with an id of its own');
+  if (hasIdentity(page)) return record('the page is one record with an id of its own');
+  const hidden = proper.length === 0 ? hiddenList(page, format) : null;
+  if (hidden !== null) return hidden;
   if (only === undefined) return record('the page holds no list, so it is one record');
   if (candidates.length === 1) {
     const path = jmesPathOf(only);
     return { is: 'list', path, why: 'it is the only list in the page', others: [] };
   }
-  return { is: 'unclear', path: null, why: 'the page holds several lists', others: paths };
+  return unclear('the page holds several lists', paths);
 }
 
-/** Whether a list of that name holds the records, whatever they are. */
-export function isListName(name: string): boolean {
-  return listNames.has(name.toLowerCase());
+/** A list of one, or of none, that only names tell; null where nothing speaks for one. */
+function hiddenList(page: Readonly<Record<string, unknown>>, format: 'json' | 'xml'): RecordsFound | null {
+  const single = format === 'xml' ? listsOfOne(page) : [];
+  const ones = single.map(jmesPathOf);
+  if (single.some((path) => isPartOfRecord(page, path)))
+    return unclear('the page has an id of its own, and what may be a list of one', ones);
+  if (ones.length > 1) return unclear('the page holds several lists of one', ones);
+  if (ones[0] !== undefined)
+    return { is: 'list', path: ones[0], why: 'by its name it is a list, of one', others: [] };
+  const { paths, alone } = emptyLists(page, format);
+  const named = paths.filter((path) => isListName(path.at(-1) ?? ''));
+  const places = (alone && named.length === 1 ? named : paths).map(jmesPathOf);
+  // How the elements of an empty one are called, XML does not say.
+  if (alone && format === 'xml' && (paths.length > 0 || Object.values(page).includes(null))) return nothing;
+  if (alone && places.length === 1)
+    return { is: 'list', path: places[0] ?? null, why: `"${places[0]}" is where a list stands`, others: [] };
+  if (alone && places.length > 1) return unclear('null stands where several lists could', places);
+  const only = paths.find(
+    (path) => path.length <= (format === 'xml' ? 2 : 1) && isOnlyListName(path.at(-1) ?? ''),
+  );
+  if (only === undefined) return null;
+  const path = jmesPathOf(only);
+  return unclear(`"${path}" is null, and what stands beside it may be one record`, [path]);
 }
 
 /** A path of keys in JMESPath; what is no plain identifier is quoted. */
@@ -91,6 +104,12 @@ function listsIn(
     if (Array.isArray(inner)) return inner.every(isObject) ? [here] : [];
     return isObject(inner) && depth < depthMax - 1 ? listsIn(inner, here, depth + 1) : [];
   });
+}
+
+const nothing: RecordsFound = { is: 'nothing', path: null, why: 'the page holds nothing', others: [] };
+
+function unclear(why: string, others: readonly string[]): RecordsFound {
+  return { is: 'unclear', path: null, why, others };
 }
 
 function record(why: string): RecordsFound {

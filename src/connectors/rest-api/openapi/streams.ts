@@ -2,7 +2,8 @@ import type { CursorCandidate, Stream, StreamInfo } from '../../../core/model.ts
 import type { ParamValue, RestStream } from '../../../core/rest.ts';
 import { candidateScore, saysChange } from '../../sql/candidates.ts';
 import { streamName } from '../../sql/names.ts';
-import { isListName, jmesPathOf } from '../records-found.ts';
+import { isListName } from '../hidden-lists.ts';
+import { jmesPathOf } from '../records-found.ts';
 import type { ApiDocument, Operation, Parameter, Schema } from './document.ts';
 import { isPaging, pagingOf } from './paging.ts';
 
