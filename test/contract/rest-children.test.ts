@@ -101,6 +101,26 @@ const ways = {
     const page = Number(url.searchParams.get('page') ?? 1);
     answer(response, 200, { data: all.slice((page - 1) * size, page * size), page, total: all.length });
   },
+  /** Asked for from 0, answered from 1. */
+  counted0(url: URL, response: ServerResponse, { all, size }: List): void {
+    const page = Number(url.searchParams.get('page') ?? 0);
+    answer(response, 200, {
+      data: all.slice(page * size, (page + 1) * size),
+      page: page + 1,
+      total: all.length,
+    });
+  },
+  /** The total is the page's own. */
+  countedPage(url: URL, response: ServerResponse, { all, size }: List): void {
+    const page = Number(url.searchParams.get('page') ?? 1);
+    const data = all.slice((page - 1) * size, page * size);
+    answer(response, 200, { data, page, total: data.length });
+  },
+  offset(url: URL, response: ServerResponse, { all, size }: List): void {
+    const offset = Number(url.searchParams.get('offset') ?? 0);
+    const most = Math.min(size, Number(url.searchParams.get('limit') ?? size));
+    answer(response, 200, { data: all.slice(offset, offset + most), offset });
+  },
   /** All at once, whatever is asked for. */
   whole(_: URL, response: ServerResponse, { all }: List): void {
     answer(response, 200, { data: all });
@@ -113,6 +133,9 @@ describe('the first list has one page, and others have more', () => {
     ['cursor', 3],
     ['page', 5],
     ['counted', 3],
+    ['counted0', 3],
+    ['countedPage', 3],
+    ['offset', 3],
   ] as const)('by %s', async (way, size) => {
     lists = [2, 3 * size + 1, size, 0, 2 * size, 1].map((count) => paged(way, count, size));
     expect((await land()).error).toBeUndefined();
@@ -200,12 +223,18 @@ describe('lists that all have one page', () => {
     expect(extra()).toBeLessThanOrEqual(20);
   });
 
-  test('with a count that says so: none is asked for what follows', async () => {
-    const counts = [2, 3, 1, 3, 2, 1, 3];
-    lists = counts.map((count) => paged('counted', count, 50));
-    expect((await land()).error).toBeUndefined();
-    expect(landed()).toEqual(rows(...counts));
-    expect(extra()).toBeLessThanOrEqual(1);
+  test('and say where they begin: little is asked for what follows', async () => {
+    const counts = [1, 2, 3, 1, 3, 2, 1, 3];
+    const each = { counted: 2, offset: 2, counted0: 3 };
+    for (const way of ['counted', 'offset', 'counted0'] as const) {
+      using own = freshWarehouse();
+      lists = counts.map((count) => paged(way, count, 50));
+      const before = api.requests.length;
+      expect((await own.sync(request())).error).toBeUndefined();
+      expect(own.query('SELECT count(*) AS n FROM api__lines')).toEqual([{ n: 16 }]);
+      // The look asks for one list, and both find out how lists are paged.
+      expect(api.requests.length - before, way).toBeLessThanOrEqual(each[way] * counts.length + 10);
+    }
   });
 });
 

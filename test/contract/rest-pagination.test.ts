@@ -160,6 +160,21 @@ describe('auto', () => {
         35,
       ],
       ['from 0, and answers count from 1', (page) => ({ data: slice(page ?? 0), page: (page ?? 0) + 1 }), 95],
+      [
+        'from 0, answers count from 1, and there is one',
+        (page) => ({ data: slice(page ?? 0, 7), page: (page ?? 0) + 1 }),
+        7,
+      ],
+      [
+        'from 0, answers count from 1, and all there are is said',
+        (page) => ({ data: slice(page ?? 0, 7), page: (page ?? 0) + 1, total: 7 }),
+        7,
+      ],
+      [
+        'from 0, answers count from 1, there is one, and 400 behind it',
+        (page) => ((page ?? 0) > 0 ? 400 : { data: slice(page ?? 0, 7), page: (page ?? 0) + 1, total: 7 }),
+        7,
+      ],
       ['from 1', (page) => ({ data: slice((page ?? 1) - 1), total: 95 }), 95],
       [
         'from 1, and 0 is the first too',

@@ -86,33 +86,35 @@ async function proven(
   pagination: PaginationConfig,
   why: string,
 ): Promise<PaginationFound | null> {
-  if (page.records === 0 || !mayProbe) return { pagination, why, sure: true, proven: false };
-  // One of many lists, whole by what it says and by its size: for each of them it is not worth a request.
-  if (seen !== null && isAll(page) && !usualSizes.has(page.records))
-    return { pagination: none, why: `${why}; there is one page now`, sure: true, proven: false };
+  // Of one list, the parameter is taken at its word: records may have come by the time it is read.
+  const once: PaginationFound = {
+    pagination: seen === null ? pagination : none,
+    why: `${why}; there is one page now`,
+    sure: true,
+    proven: false,
+  };
+  if (page.records === 0) return { ...once, why };
+  if (!mayProbe) return { ...once, pagination, why };
   const { is: answer } = await probe(pagination);
-  const leadsOn = answer === 'other' || answer === 'empty';
-  const startDue = pagination.type === 'page' && pagination.start === undefined;
-  if (leadsOn && startDue && !isAll(page)) {
-    // Some ask from 0 and answer from 1.
-    if ((await startOf(probe, pagination)) === 0)
-      return {
-        pagination: { ...pagination, start: 0 },
-        why: `${why}, and page 0 is the first`,
-        sure: true,
-        proven: true,
-      };
-  }
+  if (answer === 'same' || (answer === 'refused' && !isAll(page))) return null;
+  const start =
+    pagination.type === 'page' && pagination.start === undefined ? await startOf(probe, pagination) : 1;
+  // Some ask from 0 and answer from 1.
+  if (start === 0)
+    return {
+      pagination: { ...pagination, start } as PaginationConfig,
+      why: `${why}, and page 0 is the first`,
+      sure: true,
+      proven: true,
+    };
   if (answer === 'other')
     return { pagination, why: `${why}, and the second page is another one`, sure: true, proven: true };
-  return answer === 'empty' || (answer === 'refused' && isAll(page))
-    ? {
-        pagination,
-        why: `${why}; there is one page now`,
-        sure: true,
-        proven: answer === 'empty' && !(startDue && isAll(page)),
-      }
-    : null;
+  // Counted from 0, a list of one page has neither a page 1 nor a page 2: asked for from 1, it would be empty.
+  if (start === null) return { ...once, pagination: none };
+  if (answer === 'refused') return once;
+  // Others may be asked for in larger pages than this one is.
+  const isSized = pagination.type !== 'offset' || pagination.limit > page.records;
+  return isSized ? { ...once, pagination, proven: true } : once;
 }
 
 function isAll(page: RawPage): boolean {
