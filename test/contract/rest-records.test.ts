@@ -290,6 +290,35 @@ describe('where nobody said where the records are', () => {
   });
 });
 
+describe('a page that is a list, and behind it one that is an error under a status of success', () => {
+  const pagination = { type: 'page', page_param: 'page' };
+  const data = Array.from({ length: 10 }, (_, id) => ({ id }));
+
+  test.each([{}, { pagination: { type: 'auto' } }])('is no record: %j', async (rest) => {
+    handler = (request, response) => {
+      const page = Number(new URL(request.url ?? '', api.url).searchParams.get('page') ?? 1);
+      const body =
+        page === 1 ? data : page === 2 ? data.map(({ id }) => ({ id: id + 10 })) : { error: 'slow down' };
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    };
+    const { result } = await land({ pagination, ...rest });
+    expect(result.error).toMatchObject({
+      code: 'response_invalid',
+      message: expect.stringContaining('slow down'),
+    });
+    expect(warehouse.query("SELECT * FROM pragma_table_info('api__rows') WHERE name = 'error'")).toEqual([]);
+  });
+
+  test('where the records are such texts themselves, they land', async () => {
+    answers('[{"error":"out of paper"}]');
+    expect((await land()).rows).toEqual([{ error: 'out of paper' }]);
+    answers('{"error":"out of paper"}\n', { 'content-type': 'application/x-ndjson' });
+    expect((await land({}, { name: 'lines' })).rows).toEqual([{ error: 'out of paper' }]);
+    answers('error\nout of paper\n', { 'content-type': 'text/csv' });
+    expect((await land({}, { name: 'table' })).rows).toEqual([{ error: 'out of paper' }]);
+  });
+});
+
 describe('answers without records', () => {
   test('an error under a status of success is an error, in its own words', async () => {
     answers('{"error":{"code":17,"text":"quota used up"}}');

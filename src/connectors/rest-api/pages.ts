@@ -1,7 +1,7 @@
 /** The pages of one list, one after the other: bytes become records, and each page's end says where the next one is. */
 
 import type { Reject } from '../../core/model.ts';
-import { refuseAbsent } from './absent.ts';
+import { refuseAbsent, refuseError } from './absent.ts';
 import type { RestSettings } from './config.ts';
 import { type ExchangeOptions, type OpenPage, openPage } from './exchange.ts';
 import type { HttpClient, HttpRequest } from './http/client.ts';
@@ -121,6 +121,10 @@ async function* parsed(
   const facts = tally.facts();
   if (facts.records === 0 && verdict.rule === null)
     refuseAbsent(plan, { found: parser.found, envelope: parser.envelope(), clean: client.clean });
+  const isTree = content.format === 'json' || content.format === 'xml';
+  // The page itself may be a record only where it is no list.
+  if (plan.records === null && isTree && facts.records === 1 && !Array.isArray(parser.envelope()))
+    refuseError(facts.first, client.clean);
   const raw: RawPage = {
     ...facts,
     envelope: parser.envelope,

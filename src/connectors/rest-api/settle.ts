@@ -6,7 +6,6 @@
 import { MillraceError } from '../../core/errors.ts';
 import { parseExact } from '../../core/exact-json.ts';
 import { plain } from '../sql/names.ts';
-import { refuseError } from './absent.ts';
 import type { OpenPage } from './exchange.ts';
 import { xmlPage } from './formats/xml.ts';
 import type { JsonRecord } from './infer.ts';
@@ -77,7 +76,7 @@ export async function settle(list: ListContext, page: OpenPage, seen: ListsSeen 
   const { plan } = list;
   const bytes = page.content === null ? Buffer.alloc(0) : await beginning(page.content.body, page.complete);
   const format = page.content?.format ?? plan.format;
-  const located = await locateRecords({ ...list, plan: { ...plan, format } }, page, bytes);
+  const located = await locateRecords({ ...plan, format }, page, bytes);
   const again = replayed(page, bytes, located);
   const first = firstPagePlan({
     ...plan,
@@ -118,11 +117,7 @@ export function unsure(what: string, why: string): MillraceError {
 type Located = Pick<RecordsFound, 'is' | 'path'> & { readonly why: string | null; readonly value?: unknown };
 
 /** Where the records stand: declared, or found in the page when all of it is here. */
-async function locateRecords(
-  { plan, client: { clean } }: ListContext,
-  page: OpenPage,
-  bytes: Buffer,
-): Promise<Located> {
+async function locateRecords(plan: StreamPlan, page: OpenPage, bytes: Buffer): Promise<Located> {
   const isTree = plan.format === 'json' || plan.format === 'xml';
   if (!plan.recordsOpen || page.content === null || !isTree)
     return { is: 'list', path: plan.records, why: null };
@@ -139,7 +134,6 @@ async function locateRecords(
   // What is wrong with it is said by the parser that reads the records.
   if (value === undefined) return { is: 'list', path: null, why: null };
   const found = findRecords(value, plan.format === 'xml' ? 'xml' : 'json');
-  if (found.is === 'record') refuseError(value, clean);
   if (found.is !== 'unclear') return { ...found, value };
   throw new MillraceError('invalid_config', `Which list holds the records cannot be told: ${found.why}.`, {
     hint: `Declare rest.records; the lists are ${found.others.map((path) => `"${plain(path, 60)}"`).join(', ')}, and "@" is the page itself as one record.`,
