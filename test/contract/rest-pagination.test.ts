@@ -1,6 +1,7 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { freshWarehouse, type Warehouse } from '../support/landed.ts';
-import { serveLists, type TestApi } from '../support/rest-apis.ts';
+import { answer, queryOf, serveLists, type TestApi } from '../support/rest-apis.ts';
 import { type ListApi, serveList, type Thing, thing } from '../support/rest-list.ts';
 
 /** Every way of paging in every format, over the wire and into a table. */
@@ -312,6 +313,35 @@ describe('brakes', () => {
       rows_written: count,
     });
   });
+
+  test.each(['page', 'offset'] as const)(
+    'by %s, an empty page is none, and 404 is no end, while the API says that there is more',
+    async (way) => {
+      using warehouse = freshWarehouse();
+      const total = count;
+      const placeOf = (request: IncomingMessage): number => {
+        const query = queryOf(request);
+        return way === 'page' ? (Number(query.get('page')) - 1) * 10 : Number(query.get('offset'));
+      };
+      const answerWith = (gone: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+        const from = placeOf(request);
+        const data = things.slice(from, from + 10).filter(({ id }) => id <= 20 || id > 40);
+        if (from >= 20 && gone) answer(response, 404, {});
+        else answer(response, 200, { total, data });
+        return true;
+      };
+      const stream = { ...streamFor(way, 'json'), mode: 'replace', primary_key: undefined };
+      api.hook = answerWith(false);
+      expect(await warehouse.sync({ url: api.url, stream })).toMatchObject({
+        status: 'succeeded',
+        rows_written: 27,
+      });
+      api.hook = answerWith(true);
+      const lost = await warehouse.sync({ url: api.url, stream });
+      expect(lost.error).toMatchObject({ code: 'not_found_at_source' });
+      expect(lost.error?.message).toContain('says that there is more');
+    },
+  );
 });
 
 describe('positions in a body', () => {

@@ -19,7 +19,7 @@ function page(more: Partial<OpenPage> = {}): OpenPage {
     header: () => null,
     content: { format: 'json', why: 'it says so', body: nothing() },
     rule: null,
-    missing: false,
+    missing: null,
     complete: true,
     at: 1,
     skewMs: null,

@@ -21,6 +21,7 @@ interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
   /** A rule of the stream passes it over. */
   readonly skipped?: boolean;
+  readonly status?: number;
 }
 
 function pageOf({ ids, envelope = {}, headers = {}, skipped = false }: Answer): RawPage {
@@ -73,11 +74,17 @@ function walk(
     const request = pager.request(position);
     requests += 1;
     if (requests > 5_000) throw new Error('it never ends');
-    const page = pageOf(server(request.params, request.url));
+    const answer = server(request.params, request.url);
+    const page = pageOf(answer);
     ids.push(...page.keys.map(Number));
     let result: ReturnType<Pager['after']>;
     try {
-      result = pager.after(position, page);
+      const missing =
+        answer.status === undefined || answer.skipped ? null : pager.missing(position, answer.status);
+      if (missing === null && answer.status !== undefined && answer.skipped !== true)
+        return { ids, requests, error: String(answer.status), pager };
+      if (missing instanceof MillraceError) throw missing;
+      result = missing === null ? pager.after(position, page) : { end: missing };
     } catch (error) {
       return { ids, requests, error: error instanceof MillraceError ? error.code : String(error), pager };
     }
@@ -340,6 +347,107 @@ describe('a list that changes while it is read', () => {
     const { error, pager } = walk(offset, shuffled, { keyed: true, maxPages: 1_000 });
     expect(error).toBeNull();
     expect(pager.notices().join()).toContain('another order');
+  });
+});
+
+describe.each([
+  ['page', page],
+  ['page without a size', { type: 'page', page_param: 'page' } as const],
+  ['offset', offset],
+] as const)('a list by %s with pages that the API has emptied by a filter', (_, config) => {
+  /** Cuts pages of so many rows, and leaves out what is hidden afterwards. */
+  const filtering =
+    (count: number, size: number, hides: (id: number) => boolean): ((params: object) => readonly number[]) =>
+    (params) => {
+      const list = Array.from({ length: count }, (_, at) => at + 1);
+      return serve(() => list, size)(params as never, undefined).ids.filter((id) => !hides(id));
+    };
+  const behind = (params: object, size: number): number => {
+    const { page: number, offset: from, size: limit } = params as Readonly<Record<string, number>>;
+    return from === undefined ? Number(number) * Math.min(size, limit ?? size) : from + size;
+  };
+  const holes = fc.record({
+    count: fc.integer({ min: 0, max: 160 }),
+    size: fc.integer({ min: 2, max: 10 }),
+    from: fc.integer({ min: 1, max: 160 }),
+    many: fc.integer({ min: 0, max: 60 }),
+    odd: fc.boolean(),
+    keyed: fc.boolean(),
+    stepped: fc.boolean(),
+  });
+
+  it('law: it is read to where the API says that it ends, by has_more or by a total', () => {
+    fc.assert(
+      fc.property(
+        holes,
+        fc.constantFrom('more', 'total'),
+        fc.constantFrom(undefined, 404),
+        ({ count, size, from, many, odd, keyed, stepped }, says, end) => {
+          // A first page that is empty beside a total is the end: that total counts something else. And how many rows an
+          // API gives at most, which is how far an offset goes on behind an empty page, is told by those that came.
+          const first = says === 'total' || config.type === 'offset' ? size + 1 : 1;
+          const hides = (id: number): boolean =>
+            id >= Math.max(first, from) && id < from + many && (odd || id % 7 > 0);
+          const cut = filtering(count, size, hides);
+          const server: Server = (given) => {
+            // Some take offsets in whole pages only.
+            const step = Number(given['offset']) - (stepped ? Number(given['offset']) % size : 0);
+            const params = given['offset'] === undefined ? given : { ...given, offset: step };
+            const more = behind(params, size) < count;
+            const at = behind(params, size) - size;
+            if (end !== undefined && at >= Math.max(1, count)) return { ids: [], status: end };
+            return { ids: cut(params), envelope: says === 'total' ? { total: count } : { more } };
+          };
+          const told = says === 'more' ? { ...config, has_more: 'more' } : config;
+          const { ids, error } = walk(told, server, { keyed, maxPages: 1_000 });
+          const seen = Array.from({ length: count }, (_, at) => at + 1).filter((id) => !hides(id));
+          expect([error, [...new Set(ids)].sort((a, b) => a - b)]).toEqual([null, seen]);
+        },
+      ),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it('ends there where nothing is said', () => {
+    const cut = filtering(30, 10, (id) => id > 10 && id <= 20);
+    expect(walk(config, (params) => ({ ids: cut(params) })).ids).toHaveLength(10);
+  });
+
+  it('does not ask for ever where the API says for ever that there is more', () => {
+    const cut = filtering(30, 10, () => false);
+    const telling = walk({ ...config, has_more: 'more' }, (params) => ({
+      ids: cut(params),
+      envelope: { more: true },
+    }));
+    expect(telling.error).toBe('pagination_loop');
+    expect(telling.requests).toBeLessThan(110);
+    const counting = walk(config, (params) => ({ ids: cut(params), envelope: { total: 1_000_000 } }));
+    expect(counting.error).toBe('pagination_loop');
+    // The way out that the error names.
+    const named = walk({ ...config, has_more: 'data' }, (params) => ({
+      ids: cut(params),
+      envelope: { data: cut(params), total: 1_000_000 },
+    }));
+    expect(named).toMatchObject({ error: null, requests: 4 });
+  });
+
+  it.each([404, 410])('takes %i behind a page for the end only where no more is to come', (status) => {
+    const cut = filtering(30, 10, () => false);
+    const gone =
+      (at: number, envelope: object): Server =>
+      (params) =>
+        behind(params, 10) > at ? { ids: [], status } : { ids: cut(params), envelope };
+    expect(walk(config, gone(30, {}))).toMatchObject({ error: null, requests: 4 });
+    expect(walk(config, gone(20, {}))).toMatchObject({ error: null, requests: 3 });
+    expect(walk(config, gone(20, { total: 30 })).error).toBe('not_found_at_source');
+    expect(walk({ ...config, has_more: 'more' }, gone(20, { more: true })).error).toBe('not_found_at_source');
+    // A total that is too low says nothing.
+    expect(walk(config, gone(30, { total: 10 }))).toMatchObject({ error: null, requests: 4 });
+    // At a place that was left, where nothing has been said yet, it is no end either.
+    const pager = createPager(config, { keyed: false, maxPages: 9, url });
+    const left: PagePosition =
+      config.type === 'page' ? { at: 'page', page: 3, read: 10 } : { at: 'offset', offset: 20, tail: [] };
+    expect(pager.missing(pager.resume(left) ?? pager.first, status)).toBeNull();
   });
 });
 

@@ -1,5 +1,6 @@
 /** One page on its way in: asked for, its status judged, its format known, its bytes as UTF-8. */
 
+import { MillraceError } from '../../core/errors.ts';
 import { parseExact } from '../../core/exact-json.ts';
 import type { ResponseRule } from '../../core/rest.ts';
 import { plain } from '../sql/names.ts';
@@ -8,6 +9,7 @@ import { asUtf8, charsetOf } from './formats/text.ts';
 import type { HttpClient, HttpRequest, HttpResponse } from './http/client.ts';
 import { SendAgain, serverTime } from './http/retries.ts';
 import { refusalOf } from './http/status.ts';
+import type { Missing } from './pagination/pager.ts';
 import type { StreamPlan } from './plan.ts';
 import { type Rules, ruledFailure } from './rules.ts';
 
@@ -26,8 +28,8 @@ export interface OpenPage {
   readonly rule: ResponseRule | null;
   /** The body that a rule passes over, as a value: it may say where the next page is. */
   readonly passedOver?: unknown;
-  /** The API has nothing at this position, and that is no error there. */
-  readonly missing: boolean;
+  /** Why it is no error that the API has nothing at this position; null where there is an answer. */
+  readonly missing: string | null;
   /** The whole body is here already. */
   readonly complete: boolean;
   /** When the answer was made, by the server's clock where it says; ms. */
@@ -41,8 +43,8 @@ export interface ExchangeOptions {
   readonly client: HttpClient;
   readonly plan: StreamPlan;
   readonly rules: Rules;
-  /** A status of 404 or 410 is no error here. */
-  readonly mayBeMissing: boolean;
+  /** What a status of 400 and above means here, as the pager's `missing`. */
+  readonly missing: (status: number) => Missing;
   /** Bodies up to this size are taken in whole before anything is done with them: a break in them is asked for again. */
   readonly holdBytes?: number;
 }
@@ -56,11 +58,11 @@ export async function openPage(
   request: HttpRequest,
   signal: AbortSignal,
 ): Promise<OpenPage> {
-  const { client, rules, mayBeMissing } = options;
+  const { client, rules, missing } = options;
   const opened = Promise.withResolvers<OpenPage>();
   const closed = Promise.withResolvers<void>();
   const onStatus: HttpRequest['onStatus'] = (status) =>
-    rules.onStatus(status) ?? (mayBeMissing && isGone(status) ? 'return' : undefined);
+    rules.onStatus(status) ?? (missing(status) === null ? undefined : 'return');
   const asked = client.ask(
     { ...request, onStatus },
     async (response) => {
@@ -102,7 +104,7 @@ interface Begun {
 
 /** Judges status and format. Throws what the answer means; `SendAgain` where a rule asks for it. */
 function begun(
-  { client, plan, rules, mayBeMissing }: ExchangeOptions,
+  { client, plan, rules, missing }: ExchangeOptions,
   { request, response, held, close }: Begun,
 ): OpenPage {
   const { status, url, headers } = response;
@@ -125,22 +127,25 @@ function begun(
     if (rule.do === 'retry') throw new SendAgain(failure() as ConstructorParameters<typeof SendAgain>[0]);
     if (rule.do === 'fail') throw failure();
     const passedOver = rule.do === 'skip' ? (looked ?? wholeValue(held)) : undefined;
-    return { ...page, content: null, rule, passedOver, missing: false };
+    return { ...page, content: null, rule, passedOver, missing: null };
   }
-  if (mayBeMissing && isGone(status)) return { ...page, content: null, rule: null, missing: true };
   if (status >= 400) {
+    const why = missing(status);
+    if (why instanceof MillraceError) throw why;
+    if (why !== null) return { ...page, content: null, rule: null, missing: why };
     const place = `${request.method} ${client.clean(plain(url.href, 300))}`;
     const said = plain(client.clean(head.toString('utf8')), 300);
     throw refusalOf({ status, place, said, rateLimited: false, retryAfterMs: null, atHome: true });
   }
-  if (status === 204 || status === 205) return { ...page, content: null, rule: null, missing: false };
+  if (status === 204 || status === 205) return { ...page, content: null, rule: null, missing: null };
   const { format, why } = detectFormat(plan.format, contentType, head);
   const header = charsetOf(contentType) ?? (format === 'xml' ? xmlEncoding(head) : null);
   const body = asUtf8(chain(held), { declared: plan.charset, header });
-  return { ...page, content: { format, why, body }, rule: null, missing: false };
+  return { ...page, content: { format, why, body }, rule: null, missing: null };
 }
 
-function isGone(status: number): boolean {
+/** Whether a status says that there is nothing, or nothing any more. */
+export function isGone(status: number): boolean {
   return status === 404 || status === 410;
 }
 

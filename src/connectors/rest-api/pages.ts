@@ -3,7 +3,7 @@
 import type { Reject } from '../../core/model.ts';
 import { refuseAbsent, refuseError } from './absent.ts';
 import type { RestSettings } from './config.ts';
-import { type ExchangeOptions, type OpenPage, openPage } from './exchange.ts';
+import { type ExchangeOptions, isGone, type OpenPage, openPage } from './exchange.ts';
 import type { HttpClient, HttpRequest } from './http/client.ts';
 import type { JsonRecord } from './infer.ts';
 import type { LookedPage } from './looked.ts';
@@ -36,7 +36,10 @@ export type PageEvent =
       readonly rejects: readonly Reject[];
       readonly textual: boolean;
     }
-  | { readonly kind: 'end'; readonly page: RawPage; readonly outcome: 'read' | 'missing' | 'stop' };
+  /** `end`: why the list ends here, whatever its pager would say. */
+  | { readonly kind: 'end'; readonly page: RawPage; readonly end: string | null };
+
+const stopped = 'a rule of the stream says so';
 
 /** Asks for one page. */
 export function open(
@@ -53,8 +56,12 @@ export function open(
     client,
     plan,
     rules: createRules(plan.responses),
-    // Only where a list begins does it say that there is none: further on, a cursor may have expired.
-    mayBeMissing: pager.missing(position) !== null || (asked.parent !== null && position.at === 'first'),
+    missing: (status) =>
+      pager.missing(position, status) ??
+      // Only where a list begins does it say that there is none: further on, a cursor may have expired.
+      (asked.parent !== null && position.at === 'first' && isGone(status)
+        ? 'the parent has no such list'
+        : null),
     ...(holdBytes === undefined ? {} : { holdBytes }),
   };
   return openPage(options, requestAt(context, pager, position), signal);
@@ -77,8 +84,8 @@ export async function* readPage(
 ): AsyncGenerator<PageEvent, void, void> {
   try {
     if (page.content === null) {
-      const outcome = page.missing ? 'missing' : page.rule?.do === 'stop' ? 'stop' : 'read';
-      yield { kind: 'end', page: emptyPage(page, page.rule?.do === 'skip'), outcome };
+      const end = page.missing ?? (page.rule?.do === 'stop' ? stopped : null);
+      yield { kind: 'end', page: emptyPage(page, page.rule?.do === 'skip'), end };
       return;
     }
     yield* parsed(context, page, { content: page.content, wantsKeys });
@@ -133,7 +140,7 @@ async function* parsed(
     fingerprint: parser.fingerprint(),
     skipped: verdict.rule?.do === 'skip',
   };
-  yield { kind: 'end', page: raw, outcome: verdict.rule?.do === 'stop' ? 'stop' : 'read' };
+  yield { kind: 'end', page: raw, end: verdict.rule?.do === 'stop' ? stopped : null };
 }
 
 /** A rule that fits the body; one that calls it a failure throws here, for the answer has been taken already. */
@@ -256,11 +263,9 @@ export interface ListStart {
 function follow(
   pager: Pager,
   position: PagePosition,
-  { page, outcome }: Extract<PageEvent, { readonly kind: 'end' }>,
+  { page, end }: Extract<PageEvent, { readonly kind: 'end' }>,
 ): { readonly next: PagePosition | null; readonly why: string } {
-  if (outcome === 'stop') return { next: null, why: 'a rule of the stream says so' };
-  if (outcome === 'missing')
-    return { next: null, why: pager.missing(position) ?? 'the parent has no such list' };
+  if (end !== null) return { next: null, why: end };
   const result = pager.after(position, page);
   return 'next' in result ? { next: result.next, why: '' } : { next: null, why: result.end };
 }

@@ -213,7 +213,7 @@ async function probe(context: ListContext, first: RawPage): Promise<Probed> {
     const page = await open(context, { pager, position: result.next }, context.signal);
     for await (const event of readPage(context, page, false)) {
       if (event.kind !== 'end') continue;
-      if (event.outcome === 'missing' || event.page.records === 0) return { is: 'empty' };
+      if (event.page.records === 0) return { is: 'empty' };
       return { is: sameRecords(event.page, first) ? 'same' : 'other', page: event.page };
     }
     return { is: 'refused' };

@@ -20,8 +20,11 @@ export interface Brakes {
   readonly pages: number;
 }
 
-/** So many pages without a record, one after the other, are no list any more. */
-const emptyMax = 1_000;
+/**
+ * So many pages without a record, one after the other, are no list any more. A cursor leads through what a filter of the
+ * API leaves out; where pages are counted, the next one is only a guess.
+ */
+const emptyMax = { led: 1_000, counted: 100 } as const;
 /** Where answers repeat what was asked. */
 const echoPlaces: readonly (readonly string[])[] = [
   [],
@@ -33,8 +36,8 @@ const echoPlaces: readonly (readonly string[])[] = [
   ['meta', 'page'],
 ];
 
-/** The brakes of one way through a list. */
-export function createBrakes(maxPages: number): Brakes {
+/** The brakes of one way through a list: `led` from page to page by the API, or `counted` by the pager. */
+export function createBrakes(maxPages: number, way: keyof typeof emptyMax): Brakes {
   const fingerprints = new Set<string>();
   const positions = new Set<string>();
   let pages = 0;
@@ -54,8 +57,8 @@ export function createBrakes(maxPages: number): Brakes {
           'If it really is that long, set "rest": {"max_pages": …}, or ask for larger pages.',
         );
       }
-      if (empty > emptyMax)
-        throw loop(`${emptyMax} pages without a record came one after the other`, hints.end);
+      if (empty > emptyMax[way])
+        throw loop(`${emptyMax[way]} pages without a record came one after the other`, hints.end);
       // Pages of records that are all alike look alike: that says nothing.
       if (page.records === 0 || (page.uniform && page.records > 1)) return false;
       const again = fingerprints.has(page.fingerprint);
@@ -90,7 +93,7 @@ export function createBrakes(maxPages: number): Brakes {
 }
 
 const hints = {
-  end: 'Set "has_more" in "pagination" to what the API says about further pages.',
+  end: 'If the list ends where they begin, set "has_more" in "pagination" to where the records stand, e.g. "data": a page without them is then the last one.',
   next: 'Look at "pagination" with preview_stream: "next" may lead to the present page instead of the next one.',
   param:
     'The parameter may have another name, or the API wants another kind of "pagination": its documentation says which.',

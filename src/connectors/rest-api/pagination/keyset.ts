@@ -4,13 +4,13 @@ import type { PaginationConfig } from '../../../core/rest.ts';
 import { atPath } from '../jmespath.ts';
 import { type Brakes, repeated } from './brakes.ts';
 import type { Pager } from './pager.ts';
-import { saysEnd } from './totals.ts';
+import { teller } from './totals.ts';
 
 type KeysetConfig = Extract<PaginationConfig, { readonly type: 'keyset' }>;
 
 /** The last record's field asks for what comes behind it: rows that move do no harm. */
 export function keysetPager(config: KeysetConfig, brakes: Brakes): Pager {
-  const ended = saysEnd(config.has_more);
+  const tell = teller(config.has_more);
   return {
     first: { at: 'first' },
     wantsKeys: false,
@@ -27,7 +27,7 @@ export function keysetPager(config: KeysetConfig, brakes: Brakes): Pager {
         return { end: 'nothing comes behind it' };
       if (again) throw repeated();
       if (page.records === 0) return { end: 'a page without records' };
-      if (ended(page)) return { end: `"${config.has_more}" says so` };
+      if (tell(page, null) === 'end') return { end: `"${config.has_more}" says so` };
       const after = fieldText(page.last, config.field);
       if (after === null) {
         throw new MillraceError(

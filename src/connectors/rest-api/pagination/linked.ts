@@ -5,7 +5,7 @@ import { expression, truthy } from '../jmespath.ts';
 import { type Brakes, repeated } from './brakes.ts';
 import { nextLink } from './link-header.ts';
 import type { Next, PagePosition, Pager, PagerOptions, RawPage } from './pager.ts';
-import { saysEnd } from './totals.ts';
+import { teller } from './totals.ts';
 
 type CursorConfig = Extract<PaginationConfig, { readonly type: 'cursor' }>;
 type NextUrlConfig = Extract<PaginationConfig, { readonly type: 'next_url' }>;
@@ -13,7 +13,7 @@ type NextUrlConfig = Extract<PaginationConfig, { readonly type: 'next_url' }>;
 /** An opaque cursor, in the body or a header. */
 export function cursorPager(config: CursorConfig, brakes: Brakes): Pager {
   const find = config.next === undefined ? null : expression(config.next);
-  const ended = saysEnd(config.has_more);
+  const tell = teller(config.has_more);
   return {
     first: { at: 'first' },
     wantsKeys: false,
@@ -23,7 +23,7 @@ export function cursorPager(config: CursorConfig, brakes: Brakes): Pager {
     }),
     after(_, page) {
       if (brakes.seen(page)) throw repeated();
-      if (ended(page)) return { end: `"${config.has_more}" says so` };
+      if (tell(page, null) === 'end') return { end: `"${config.has_more}" says so` };
       const given =
         config.next_header === undefined
           ? (find?.(page.envelope()) ?? null)

@@ -1,7 +1,7 @@
 import type { PaginationConfig } from '../../../core/rest.ts';
 import { type Brakes, repeated } from './brakes.ts';
-import type { Next, PagePosition, PageRequest, Pager, PagerOptions, RawPage } from './pager.ts';
-import { saysEnd, totalOf } from './totals.ts';
+import type { Missing, Next, PagePosition, PageRequest, Pager, PagerOptions, RawPage } from './pager.ts';
+import { nothingBehind, type Told, teller, totalOf } from './totals.ts';
 
 type OffsetConfig = Extract<PaginationConfig, { readonly type: 'offset' }>;
 type OffsetPosition = Extract<PagePosition, { readonly at: 'offset' }>;
@@ -26,22 +26,24 @@ class OffsetPager implements Pager {
   readonly wantsKeys: boolean;
   readonly #config: OffsetConfig;
   readonly #brakes: Brakes;
-  readonly #ended: (page: RawPage) => boolean;
+  readonly #tell: ReturnType<typeof teller>;
   readonly #notices = new Set<string>();
   #overlaps: boolean;
   /** Keys of the rows read last; null: nothing is known of them. */
   #known: ReadonlySet<string> | null = null;
   #before: RawPage | null = null;
+  #beforeFrom = 0;
   #largest = 0;
   #furthest = 0;
   #backs = 0;
   /** Whether the API takes any offset: unknown, being asked, or known. */
   #anyOffset: boolean | 'asked' | null = null;
+  #told: Told = null;
 
   constructor(config: OffsetConfig, brakes: Brakes, keyed: boolean) {
     this.#config = config;
     this.#brakes = brakes;
-    this.#ended = saysEnd(config.has_more);
+    this.#tell = teller(config.has_more);
     this.#overlaps = keyed;
     this.wantsKeys = keyed;
   }
@@ -55,32 +57,42 @@ class OffsetPager implements Pager {
   }
 
   after(position: PagePosition, page: RawPage): Next {
-    if (page.skipped === true) return this.#passOver(position, page);
     const again = this.#brakes.seen(page);
+    if (page.skipped === true) return this.#passOver(this.#asked(position));
     this.#largest = Math.max(this.#largest, page.records);
     if (this.#anyOffset === 'asked') return this.#learnt(position, page);
     const from = this.#asked(position);
     const overlapping = this.#isEarly(position);
+    const isBefore = again && this.#before?.fingerprint === page.fingerprint;
+    // Where offsets are taken in whole pages only, the same page stands for no further rows.
+    this.#told = this.#tell(page, (isBefore ? this.#beforeFrom : from) + this.#largest);
     if (again) {
-      const isBefore = this.#before?.fingerprint === page.fingerprint;
       if (overlapping && isBefore) return this.#ask(position);
-      if (isBefore && page.records < this.#largest) return { end: 'the last page came again' };
+      if (isBefore && page.records < this.#largest) {
+        if (this.#told !== 'more') return { end: 'the last page came again' };
+        // What a filter of the API left of the one is what it left of the other, as long as both stand for some row.
+        const behind = this.#beforeFrom + this.#largest;
+        if (from < behind) return offsetNext(behind);
+      }
       if (!overlapping) throw repeated();
     }
     this.#brakes.echo(page, this.#config.offset_param, from);
+    // Nothing has moved towards the beginning where there is still more behind.
+    if (page.records === 0 && this.#told === 'more') return this.#passOver(from);
     if (overlapping && position.at === 'offset') {
       const familiar = this.#known ?? new Set(position.tail);
       const last = page.keys.findLastIndex((key) => key !== null && familiar.has(key));
       if (last === -1 && from > 0) return this.#back(position, page, familiar);
       if (from > 0) this.#anyOffset = true;
       if (last === page.records - 1 && page.records < this.#largest)
-        return { end: 'a page without further records' };
+        return this.#told === 'more' ? this.#passOver(from) : { end: 'a page without further records' };
     }
     return this.#onwards(from, page);
   }
 
-  missing(position: PagePosition): string | null {
-    return offsetOf(position) > 0 ? 'the API has nothing at the next offset' : null;
+  missing(position: PagePosition, status: number): Missing {
+    // Of a place that an interrupted reading left, nothing is known yet.
+    return offsetOf(position) > 0 && this.#brakes.pages > 0 ? nothingBehind(this.#told, status) : null;
   }
 
   notices(): readonly string[] {
@@ -96,9 +108,10 @@ class OffsetPager implements Pager {
 
   #onwards(from: number, page: RawPage): Next {
     if (page.records === 0) return { end: 'a page without records' };
-    if (this.#ended(page)) return { end: `"${this.#config.has_more}" says so` };
+    if (this.#told === 'end') return { end: `"${this.#config.has_more}" says so` };
     // In whole pages, what would follow a short one is that page again.
-    if (this.#anyOffset === false && page.records < this.#largest) return { end: 'a short page' };
+    if (this.#anyOffset === false && page.records < this.#largest)
+      return this.#told === 'more' ? this.#passOver(from) : { end: 'a short page' };
     const total = totalOf(page);
     if (page.records < this.#config.limit && total !== null && from + page.records >= total)
       return { end: `all ${total} records have come` };
@@ -111,6 +124,7 @@ class OffsetPager implements Pager {
     const keys = page.keys.filter((key) => key !== null);
     this.#known = keys.length > 0 ? new Set(keys) : null;
     this.#before = page;
+    this.#beforeFrom = offset - page.records;
     return { next: { at: 'offset', offset, tail: keys.slice(-tailStored) } };
   }
 
@@ -163,10 +177,10 @@ class OffsetPager implements Pager {
     return { next: position };
   }
 
-  #passOver(position: PagePosition, page: RawPage): Next {
-    this.#brakes.seen(page);
+  /** Behind a page that says nothing of its rows. How many an API gives at most is told by those that came. */
+  #passOver(from: number): Next {
     this.#known = null;
-    return { next: { at: 'offset', offset: offsetOf(position) + this.#config.limit, tail: [] } };
+    return offsetNext(from + (this.#largest || this.#config.limit));
   }
 
   #isEarly(position: PagePosition): boolean {
@@ -178,6 +192,11 @@ class OffsetPager implements Pager {
     if (this.#anyOffset === 'asked') return 1;
     return offsetOf(position) - (this.#isEarly(position) ? 1 : 0);
   }
+}
+
+/** An offset that nothing is known in front of. */
+function offsetNext(offset: number): Next {
+  return { next: { at: 'offset', offset, tail: [] } };
 }
 
 function offsetOf(position: PagePosition): number {

@@ -1,14 +1,15 @@
 import type { PaginationConfig } from '../../../core/rest.ts';
 import { type Brakes, repeated } from './brakes.ts';
 import type { PagePosition, Pager } from './pager.ts';
-import { saysEnd, totalOf } from './totals.ts';
+import { nothingBehind, type Told, teller, totalOf } from './totals.ts';
 
 type PageConfig = Extract<PaginationConfig, { readonly type: 'page' }>;
 
 /** `?page=3&per_page=100`. */
 export function pagePager(config: PageConfig, brakes: Brakes): Pager {
   const start = config.start ?? 1;
-  const ended = saysEnd(config.has_more);
+  const tell = teller(config.has_more);
+  let told: Told = null;
   const notices = new Set<string>();
   let previous: string | null = null;
   let different = false;
@@ -54,16 +55,19 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
       previous = page.fingerprint;
       const before = read;
       if (read !== null) read += page.records;
-      if (page.records === 0) return { end: 'a page without records' };
-      if (ended(page)) return { end: `"${config.has_more}" says so` };
       const total = totalOf(page);
       const short = page.records < Math.max(largest, config.size ?? 0);
       largest = Math.max(largest, page.records);
+      told = tell(page, read === null ? null : Math.max(read, (number - start + 1) * largest));
+      if (told === 'end') return { end: `"${config.has_more}" says so` };
+      if (page.records === 0 && told !== 'more') return { end: 'a page without records' };
       const come = read ?? (number - start) * largest + page.records;
       if (short && total !== null && come >= total) return { end: `all ${total} records have come` };
       return { next: { at: 'page', page: number + 1, read: before } };
     },
-    missing: (position) => (pageOf(position) > start ? 'the API has no further page' : null),
+    // Of a place that an interrupted reading left, nothing is known yet.
+    missing: (position, status) =>
+      pageOf(position) > start && brakes.pages > 0 ? nothingBehind(told, status) : null,
     notices: () => [...notices],
     resume(position) {
       if (position.at === 'first') return position;

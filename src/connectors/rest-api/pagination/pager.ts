@@ -51,6 +51,9 @@ export interface RawPage {
 
 export type Next = { readonly next: PagePosition } | { readonly end: string };
 
+/** A word on the end of a list that has nothing further; an error that knows more than the status does; null: neither. */
+export type Missing = string | MillraceError | null;
+
 export interface Pager {
   readonly first: PagePosition;
   /** Whether pages need the keys of their records. */
@@ -58,8 +61,8 @@ export interface Pager {
   request(position: PagePosition): PageRequest;
   /** The position after a page. Throws `pagination_loop`. */
   after(position: PagePosition, page: RawPage): Next;
-  /** What an API that answers 404 behind its last page means; null when it is an error. */
-  missing(position: PagePosition): string | null;
+  /** What an API means that answers with a status of 400 and above at a position. */
+  missing(position: PagePosition, status: number): Missing;
   /** Sentences for the run. */
   notices(): readonly string[];
   /** A stored position as one to go on from: where pages can shift, a step before it. Null when it is of another kind. */
@@ -78,7 +81,10 @@ export interface PagerOptions {
 
 /** The pager of a stream. `auto` must have been decided before. */
 export function createPager(config: PaginationConfig, options: PagerOptions): Pager {
-  const brakes = createBrakes(options.maxPages);
+  const brakes = createBrakes(
+    options.maxPages,
+    config.type === 'offset' || config.type === 'page' ? 'counted' : 'led',
+  );
   switch (config.type) {
     case 'none':
       return singlePage();
