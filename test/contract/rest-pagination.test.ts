@@ -314,6 +314,55 @@ describe('brakes', () => {
     });
   });
 
+  test('a page of XML that comes for ever, each time with another moment in it', async () => {
+    using warehouse = freshWarehouse();
+    let asked = 0;
+    api.hook = (_, response) => {
+      asked += 1;
+      const items = things.slice(0, 10).map(({ id }) => `<thing><id>${id}</id></thing>`);
+      response.writeHead(200, { 'content-type': 'application/xml' });
+      response.end(`<answer at="${asked}"><things>${items.join('')}</things></answer>`);
+      return true;
+    };
+    const result = await warehouse.sync({ url: api.url, stream: streamFor('page', 'xml') });
+    expect(result.error).toMatchObject({ code: 'pagination_loop' });
+    expect(asked).toBeLessThan(5);
+  });
+
+  test('the flag of an XML page that says "false", and a refusal of what is behind the last page', async () => {
+    using warehouse = freshWarehouse();
+    const before = api.requests.length;
+    api.hook = (request, response) => {
+      const query = queryOf(request);
+      const from = (Number(query.get('page')) - 1) * 10;
+      if (from >= 40) {
+        answer(response, 400, { code: 'rest_post_invalid_page_number' }, { 'x-wp-total': '40' });
+      } else if (query.get('format') === 'xml') {
+        const items = things.slice(from, from + 10).map(({ id }) => `<thing><id>${id}</id></thing>`);
+        response.writeHead(200, { 'content-type': 'application/xml' });
+        response.end(`<answer><more>${from < 30}</more><things>${items.join('')}</things></answer>`);
+      } else answer(response, 200, things.slice(from, from + 10), { 'x-wp-total': '40' });
+      return true;
+    };
+    const xml = {
+      ...streamFor('page', 'xml'),
+      name: 'flagged',
+      rest: {
+        pagination: { ...ways.page, has_more: 'answer.more' },
+        params: { format: 'xml' },
+        records: 'answer.things.thing',
+      },
+    };
+    expect(await warehouse.sync({ url: api.url, stream: xml })).toMatchObject({ rows_written: 40 });
+    expect(api.requests.length - before).toBe(4);
+    const posts = await warehouse.sync({
+      url: api.url,
+      stream: { ...streamFor('page', 'json'), name: 'posts' },
+    });
+    expect(posts.error).toBeUndefined();
+    expect(posts.rows_written).toBe(40);
+  });
+
   test.each(['page', 'offset'] as const)(
     'by %s, an empty page is none, and 404 is no end, while the API says that there is more',
     async (way) => {

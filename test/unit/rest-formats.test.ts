@@ -359,6 +359,29 @@ describe('XML', () => {
     );
   });
 
+  it('law: tells pages apart by their records alone, however they are cut, and whatever surrounds them', async () => {
+    const pageAt = (time: string, ids: readonly number[]): string =>
+      `<r time="${time}"><asked>${time}</asked>${ids.map((id) => `<a><id>${id}</id>${'x'.repeat(60_000)}</a>`).join('')}</r>`;
+    const parsers = (): readonly PageParser[] => [
+      xmlPage(['r', 'a']),
+      wholePage('xml', (all) => ({
+        records: (all as { r: { a: unknown[] } }).r.a,
+        found: true,
+      })),
+    ];
+    await fc.assert(
+      fc.asyncProperty(cuts, fc.string({ unit: fc.constantFrom('a', 'b') }), async (places, time) => {
+        for (const [at, parser] of parsers().entries()) {
+          const { fingerprint } = await parse(parser, pageAt(time.repeat(2_000), [1, 2, 3, 4, 5]), places);
+          const [same, other] = [parsers()[at], parsers()[at]] as [PageParser, PageParser];
+          expect((await parse(same, pageAt('0', [1, 2, 3, 4, 5]))).fingerprint).toBe(fingerprint);
+          expect((await parse(other, pageAt('0', [1, 2, 3, 4, 6]))).fingerprint).not.toBe(fingerprint);
+        }
+      }),
+      { numRuns: 15 },
+    );
+  });
+
   it('is one record, or a list without any, where the path says so', async () => {
     expect((await parse(xmlPage([]), '<a><b>1</b></a>')).records).toEqual([{ a: { b: '1' } }]);
     expect(await parse(xmlPage(['as', 'a']), '<as></as>')).toMatchObject({ records: [], found: true });

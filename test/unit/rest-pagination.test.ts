@@ -543,6 +543,112 @@ describe('the brakes', () => {
     });
   });
 
+  describe('with a count of the whole list', () => {
+    const configs = [
+      page,
+      { type: 'page', page_param: 'page' },
+      { type: 'page', page_param: 'page', start: 0 },
+      offset,
+    ] as const;
+    type Numbers = (typeof configs)[number];
+    const saying: Readonly<Record<string, (count: number, size: number) => Partial<Answer>>> = {
+      total: (count) => ({ envelope: { meta: { total: count } } }),
+      'total as a text': (count) => ({ envelope: { total: String(count) } }),
+      'X-WP-Total and X-WP-TotalPages': (count, size) => ({
+        headers: { 'x-wp-total': String(count), 'x-wp-totalpages': String(Math.ceil(count / size)) },
+      }),
+      total_pages: (count, size) => ({ envelope: { total_pages: Math.ceil(count / size) } }),
+      'a total that is too low': (count) => ({ envelope: { total: Math.min(count, 20) } }),
+      'a total of the page': (count, size) => ({ envelope: { total: Math.min(count, size) } }),
+    };
+    /** What is behind the last page. */
+    const ends: Readonly<Record<string, (last: readonly number[]) => Answer>> = {
+      400: () => ({ ids: [], status: 400 }),
+      404: () => ({ ids: [], status: 404 }),
+      416: () => ({ ids: [], status: 416 }),
+      422: () => ({ ids: [], status: 422 }),
+      'the last page': (ids) => ({ ids }),
+      nothing: () => ({ ids: [] }),
+    };
+    const counted = (count: number, size: number, says: string, end: string): Server => {
+      const list = Array.from({ length: count }, (_, at) => at + 1);
+      return (params) => {
+        const at = Number(params['offset'] ?? 0);
+        const from = params['offset'] === undefined ? (Number(params['page']) - 1) * size : at;
+        const last = Math.max(0, Math.ceil(count / size) - 1) * size;
+        const answer: Answer =
+          from > 0 && from >= count
+            ? (ends[end]?.(list.slice(last, last + size)) ?? { ids: [] })
+            : { ids: list.slice(from, from + size) };
+        return { ...answer, ...saying[says]?.(count, size) };
+      };
+    };
+    const from0 =
+      (config: Numbers, server: Server): Server =>
+      (params, at) =>
+        server('start' in config ? { page: Number(params['page']) + 1 } : params, at);
+
+    it.each(Object.keys(saying).flatMap((says) => Object.keys(ends).map((end) => [says, end] as const)))(
+      'law: by %s, a list ends whole where %s is behind it',
+      (says, end) => {
+        const trusted = says !== 'a total that is too low' && says !== 'a total of the page';
+        fc.assert(
+          fc.property(
+            fc.constantFrom(...configs),
+            fc.integer({ min: 1, max: 60 }),
+            // A server that gives less than it is asked for, and calls that the total, cannot be told from one that has no more.
+            fc.integer({ min: says === 'a total of the page' ? 10 : 1, max: 10 }),
+            fc.boolean(),
+            (config, count, size, keyed) => {
+              // By offset, how many pages there are says nothing.
+              if (config.type === 'offset' && says === 'total_pages') return;
+              // A parameter that is ignored looks so too.
+              if (!trusted && end !== 'nothing' && end !== '404') return;
+              const { ids, error } = walk(config, from0(config, counted(count, size, says, end)), { keyed });
+              expect(error).toBeNull();
+              expect([...new Set(ids)]).toEqual(Array.from({ length: count }, (_, at) => at + 1));
+            },
+          ),
+          { numRuns: 300 },
+        );
+      },
+    );
+
+    it.each(configs)(
+      'asks behind a full last page of %o only: nothing tells a total from a capped one',
+      (config) => {
+        const asked = (count: number, says: string): number =>
+          walk(config, from0(config, counted(count, 10, says, '400'))).requests;
+        expect(asked(27, 'total')).toBe(3);
+        expect(asked(30, 'total')).toBe(4);
+        expect(asked(10, 'X-WP-Total and X-WP-TotalPages')).toBe(2);
+      },
+    );
+
+    it.each(configs)('does not take a refusal of %o for the end before that', (config) => {
+      for (const status of [400, 422]) {
+        const early: Server = (params) => {
+          const behind = Number(params['offset'] ?? Number(params['page']) * 10 - 10) >= 20;
+          return behind ? { ids: [], status } : { ...counted(30, 10, 'total', 'nothing')(params, undefined) };
+        };
+        expect(walk(config, from0(config, early)).error).toBe(String(status));
+        const unsaid: Server = (params, at) => ({ ...early(params, at), envelope: {} });
+        expect(walk(config, from0(config, unsaid)).error).toBe(String(status));
+      }
+    });
+
+    it('takes a text or a number that denies for what says that there is no more', () => {
+      for (const no of ['false', 'False', '0', 'no', 'null', '', 0, false, null]) {
+        const config = { ...page, has_more: 'more' } as const;
+        const server: Server = ({ page: number }) => ({
+          ids: [Number(number)],
+          envelope: { more: number === 3 ? no : 'true' },
+        });
+        expect(walk(config, server), String(no)).toMatchObject({ error: null, requests: 3 });
+      }
+    });
+  });
+
   it('do not take pages whose records are all alike for one page', () => {
     const config: PaginationConfig = { ...page, size: 3 };
     const alike: Server = ({ page: number }) => ({ ids: Number(number) <= 4 ? [7, 7, 7] : [] });

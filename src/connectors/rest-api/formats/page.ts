@@ -1,5 +1,6 @@
 /** What the formats have in common: bytes of an answer in, records out, a bounded number at a time. */
 
+import type { Hash } from 'node:crypto';
 import type { Reject } from '../../../core/model.ts';
 
 /** Some records of a page, in their order. */
@@ -22,6 +23,11 @@ export interface PageParser {
   fingerprint(): string;
   /** True when values are texts that may stand for numbers and booleans (CSV, XML). */
   readonly textual: boolean;
+}
+
+/** Takes records into a fingerprint: the same ones give the same, however they were grouped, and whatever surrounds them. */
+export function hashRecords(hash: Hash, records: readonly unknown[]): void {
+  hash.update(`${JSON.stringify(records).slice(1, -1)},`);
 }
 
 /** Records that are parsed at one time: enough for a batch, little enough that several fit into the young generation. */

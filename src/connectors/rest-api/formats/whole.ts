@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { parseExact } from '../../../core/exact-json.ts';
 import { brokeOff, shownStart, tooLarge, unreadable } from './failures.ts';
-import { groupBytes, type PageParser, wholePageBytesMax } from './page.ts';
+import { groupBytes, hashRecords, type PageParser, wholePageBytesMax } from './page.ts';
 import { decodeUtf8 } from './text.ts';
 import { xmlPage } from './xml.ts';
 
@@ -31,7 +31,7 @@ export function wholePage(format: 'json' | 'xml', pick: Pick): PageParser {
       const each = Math.max(1, Math.floor((groupBytes * records.length) / Math.max(1, read.bytes)));
       for (let at = 0; at < records.length; at += each) {
         const some = records.slice(at, at + each);
-        hash.update(JSON.stringify(some));
+        hashRecords(hash, some);
         yield { records: some, bytes: Math.round((read.bytes * some.length) / records.length) };
       }
     },

@@ -2,7 +2,14 @@ import { createHash } from 'node:crypto';
 import { TextDecoder } from 'node:util';
 import { SaxesParser } from 'saxes';
 import { brokeOff, tooLarge, unreadable } from './failures.ts';
-import { envelopeBytesMax, type Group, groupBytes, type PageParser, recordBytesMax } from './page.ts';
+import {
+  envelopeBytesMax,
+  type Group,
+  groupBytes,
+  hashRecords,
+  type PageParser,
+  recordBytesMax,
+} from './page.ts';
 
 /** Deeper is no data: such documents are written to overflow stacks. */
 const depthMax = 256;
@@ -30,6 +37,12 @@ export function xmlPage(path: readonly string[]): PageParser {
     throw unreadable(`it is no XML: ${error.message.replace(/\s+/g, ' ').slice(0, 200)}`, error);
   });
 
+  const taken = (): Group => {
+    const group = builder.take();
+    hashRecords(hash, group.records);
+    return group;
+  };
+
   return {
     textual: true,
     get found() {
@@ -38,16 +51,15 @@ export function xmlPage(path: readonly string[]): PageParser {
     async *groups(body) {
       const decoder = new TextDecoder('utf-8', { fatal: true });
       for await (const chunk of body) {
-        hash.update(chunk);
         // A chunk can be a whole page: piece by piece, so that records do not all come at once.
         for (let at = 0; at < chunk.length; at += groupBytes) {
           parser.write(textOf(decoder, chunk.subarray(at, at + groupBytes)));
-          if (builder.isFull) yield builder.take();
+          if (builder.isFull) yield taken();
         }
       }
       parser.write(textOf(decoder, null));
       parser.close();
-      if (!builder.isEmpty) yield builder.take();
+      if (!builder.isEmpty) yield taken();
     },
     envelope: () => builder.envelope(),
     fingerprint: () => hash.copy().digest('base64url'),

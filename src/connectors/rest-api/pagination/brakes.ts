@@ -6,6 +6,7 @@
 import { MillraceError } from '../../../core/errors.ts';
 import { atPath } from '../jmespath.ts';
 import type { RawPage } from './pager.ts';
+import { wholeNumber } from './totals.ts';
 
 export interface Brakes {
   /** Counts a page. True when one with the same records has come before; throws at the ceiling. */
@@ -109,7 +110,5 @@ function loop(message: string, hint: string): MillraceError {
 }
 
 function echoed(envelope: unknown, place: readonly string[]): number | null {
-  const value = atPath(envelope, place);
-  if (typeof value === 'number') return value;
-  return typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : null;
+  return wholeNumber(atPath(envelope, place));
 }

@@ -27,7 +27,7 @@ export function keysetPager(config: KeysetConfig, brakes: Brakes): Pager {
         return { end: 'nothing comes behind it' };
       if (again) throw repeated();
       if (page.records === 0) return { end: 'a page without records' };
-      if (tell(page, null) === 'end') return { end: `"${config.has_more}" says so` };
+      if (tell(page, { rows: null }) === 'end') return { end: `"${config.has_more}" says so` };
       const after = fieldText(page.last, config.field);
       if (after === null) {
         throw new MillraceError(

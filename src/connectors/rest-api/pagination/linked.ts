@@ -23,7 +23,7 @@ export function cursorPager(config: CursorConfig, brakes: Brakes): Pager {
     }),
     after(_, page) {
       if (brakes.seen(page)) throw repeated();
-      if (tell(page, null) === 'end') return { end: `"${config.has_more}" says so` };
+      if (tell(page, { rows: null }) === 'end') return { end: `"${config.has_more}" says so` };
       const given =
         config.next_header === undefined
           ? (find?.(page.envelope()) ?? null)

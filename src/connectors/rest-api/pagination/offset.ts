@@ -65,10 +65,10 @@ class OffsetPager implements Pager {
     const overlapping = this.#isEarly(position);
     const isBefore = again && this.#before?.fingerprint === page.fingerprint;
     // Where offsets are taken in whole pages only, the same page stands for no further rows.
-    this.#told = this.#tell(page, (isBefore ? this.#beforeFrom : from) + this.#largest);
+    this.#told = this.#tell(page, { rows: (isBefore ? this.#beforeFrom : from) + this.#largest });
     if (again) {
       if (overlapping && isBefore) return this.#ask(position);
-      if (isBefore && page.records < this.#largest) {
+      if (isBefore && (page.records < this.#largest || this.#told === 'all')) {
         if (this.#told !== 'more') return { end: 'the last page came again' };
         // What a filter of the API left of the one is what it left of the other, as long as both stand for some row.
         const behind = this.#beforeFrom + this.#largest;
@@ -113,7 +113,9 @@ class OffsetPager implements Pager {
     if (this.#anyOffset === false && page.records < this.#largest)
       return this.#told === 'more' ? this.#passOver(from) : { end: 'a short page' };
     const total = totalOf(page);
-    if (page.records < this.#config.limit && total !== null && from + page.records >= total)
+    // What comes is the measure where a server gives less than it is asked for.
+    const short = page.records < (this.#before === null ? this.#config.limit : this.#largest);
+    if (short && this.#told === 'all' && from + page.records === total)
       return { end: `all ${total} records have come` };
     return this.#on(from + page.records, page);
   }

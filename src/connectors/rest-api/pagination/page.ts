@@ -1,7 +1,7 @@
 import type { PaginationConfig } from '../../../core/rest.ts';
 import { type Brakes, repeated } from './brakes.ts';
 import type { PagePosition, Pager } from './pager.ts';
-import { nothingBehind, type Told, teller, totalOf } from './totals.ts';
+import { nothingBehind, type Reach, type Told, teller, totalOf } from './totals.ts';
 
 type PageConfig = Extract<PaginationConfig, { readonly type: 'page' }>;
 
@@ -16,6 +16,11 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
   let largest = 0;
   /** Null: unknown, as in a position that a former version stored. */
   let read: number | null = 0;
+  /** What the pages up to a number stand for. */
+  const reach = (number: number): Reach => ({
+    rows: read === null ? null : Math.max(read, (number - start + 1) * largest),
+    pages: number - start + 1,
+  });
   const pageOf = (position: PagePosition): number => (position.at === 'page' ? position.page : start);
   return {
     first: { at: 'first' },
@@ -39,12 +44,12 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
         return { next: { at: 'page', page: number + 1, read: before } };
       }
       if (brakes.seen(page)) {
-        // Behind its last page an API may answer with the last one again; that earlier pages differed tells it from one
-        // that does not know the parameter.
-        if (page.fingerprint !== previous || !different) throw repeated();
-        const said = totalOf(page);
-        if (said !== null && read !== null && said > read) throw repeated();
-        if (said === null && page.records >= largest)
+        told = tell(page, reach(number - 1));
+        // Behind its last page an API may answer with the last one again; that earlier pages differed, or that it says how
+        // many there are, tells it from one that does not know the parameter.
+        if (page.fingerprint !== previous || told === 'more' || !(different || told === 'all'))
+          throw repeated();
+        if (told === null && page.records >= largest)
           notices.add(
             `Behind page ${number - 1} the API answered with that page again, which was taken for the last one.`,
           );
@@ -56,13 +61,14 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
       const before = read;
       if (read !== null) read += page.records;
       const total = totalOf(page);
-      const short = page.records < Math.max(largest, config.size ?? 0);
+      // What comes is the measure where a server gives less than it is asked for.
+      const short = page.records < (largest || (config.size ?? 0));
       largest = Math.max(largest, page.records);
-      told = tell(page, read === null ? null : Math.max(read, (number - start + 1) * largest));
+      told = tell(page, reach(number));
       if (told === 'end') return { end: `"${config.has_more}" says so` };
       if (page.records === 0 && told !== 'more') return { end: 'a page without records' };
       const come = read ?? (number - start) * largest + page.records;
-      if (short && total !== null && come >= total) return { end: `all ${total} records have come` };
+      if (short && told === 'all' && come === total) return { end: `all ${total} records have come` };
       return { next: { at: 'page', page: number + 1, read: before } };
     },
     // Of a place that an interrupted reading left, nothing is known yet.

@@ -26,47 +26,88 @@ const totals: readonly string[] = [
   'totalResults',
 ];
 
+const totalHeaders: readonly string[] = ['x-total-count', 'x-wp-total', 'x-total'];
+const pageCounts: readonly string[] = [
+  'total_pages',
+  'totalPages',
+  'page_count',
+  'pageCount',
+  'last_page',
+  'lastPage',
+];
+const pageCountHeaders: readonly string[] = ['x-wp-totalpages', 'x-total-pages'];
+
 /** The number of records in the whole list, where the page or its headers say it. */
 export function totalOf(page: RawPage): number | null {
-  const header = page.header('x-total-count');
-  if (header !== null && /^\d{1,15}$/.test(header)) return Number(header);
+  return countIn(page, totalHeaders, totals);
+}
+
+function countIn(page: RawPage, headers: readonly string[], names: readonly string[]): number | null {
   const envelope = page.envelope();
-  for (const place of places) {
-    for (const name of totals) {
-      const value = atPath(envelope, [...place, name]);
-      if (typeof value === 'number' && Number.isSafeInteger(value)) return value;
-    }
-  }
-  return null;
+  const said = [
+    ...headers.map((name) => page.header(name)),
+    ...places.flatMap((place) => names.map((name) => atPath(envelope, [...place, name]))),
+  ];
+  return said.map(wholeNumber).find((value) => value !== null) ?? null;
+}
+
+/** A count, also where it comes as a text, as in a header; null for what is none. */
+export function wholeNumber(value: unknown): number | null {
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? value : null;
+  return typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : null;
 }
 
 /** What the API says of what is behind a page. `all`: so many have come as it says there are; null: it says nothing. */
 export type Told = 'more' | 'all' | 'end' | null;
 
+/** What the pages so far stand for: more than have come where the API filters what it has cut. */
+export interface Reach {
+  /** Null: not known. */
+  readonly rows: number | null;
+  readonly pages?: number;
+}
+
 /**
- * Asks a page what is behind it. `has_more` decides alone where it is declared. A total is held against the rows that the
- * pages so far stand for, which are more than have come where the API filters what it has cut; beside an empty first page
- * it counts something else than this list.
+ * Asks a page what is behind it. `has_more` decides alone where it is declared; then the number of pages, which needs no
+ * guess how many rows one stands for; then a total. Beside an empty first page they count something else than this list.
  */
-export function teller(hasMore: string | undefined): (page: RawPage, rows: number | null) => Told {
+export function teller(hasMore: string | undefined): (page: RawPage, reach: Reach) => Told {
   const ask: Expression | null = hasMore === undefined ? null : expression(hasMore);
-  return (page, rows) => {
-    if (ask !== null) return truthy(ask(page.envelope())) ? 'more' : 'end';
+  return (page, { rows, pages }) => {
+    if (ask !== null) return denies(ask(page.envelope())) ? 'end' : 'more';
+    if (rows === 0) return null;
+    const last = pages === undefined ? null : countIn(page, pageCountHeaders, pageCounts);
+    if (last !== null && pages !== undefined) return last > pages ? 'more' : 'all';
     const total = totalOf(page);
-    if (total === null || rows === null || rows === 0) return null;
+    if (total === null || rows === null) return null;
     return total > rows ? 'more' : 'all';
   };
 }
 
-/** What an API means that answers 404 behind a page: no end where the page said that there is more. */
-export function nothingBehind(told: Told, status: number): Missing {
-  if (status !== 404 && status !== 410) return null;
-  if (told !== 'more') return 'the API has no further page';
-  return new MillraceError(
-    'not_found_at_source',
-    `The API says that there is more, and answered with status ${status} where it should stand.`,
-    {
-      hint: 'Rows may have been deleted meanwhile: run it again. If the list ends there, set "has_more" in "pagination" to what is false or empty on its last page.',
-    },
+/** XML has texts only, and some APIs count truth. */
+function denies(value: unknown): boolean {
+  return (
+    !truthy(value) || value === 0 || (typeof value === 'string' && /^\s*(false|no|0|null)?\s*$/i.test(value))
   );
+}
+
+/** How APIs refuse to ask beyond what there is. */
+const refusals: ReadonlySet<number> = new Set([400, 416, 422]);
+
+/**
+ * What an API means that answers so behind a page: 404 is no end where the page said that there is more, and a refusal only
+ * where as many have come as it says there are. So a full last page can be asked beyond: a total may be capped, or old.
+ */
+export function nothingBehind(told: Told, status: number): Missing {
+  const gone = status === 404 || status === 410;
+  if (told === 'more' && gone) {
+    return new MillraceError(
+      'not_found_at_source',
+      `The API says that there is more, and answered with status ${status} where it should stand.`,
+      {
+        hint: 'Rows may have been deleted meanwhile: run it again. If the list ends there, set "has_more" in "pagination" to what is false or empty on its last page.',
+      },
+    );
+  }
+  return gone || (told === 'all' && refusals.has(status)) ? 'the API has nothing further' : null;
 }
