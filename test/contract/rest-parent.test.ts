@@ -87,6 +87,44 @@ describe('a list for each row of another', () => {
     });
   });
 
+  describe('where some have none, and a rule passes over what the API says then', () => {
+    const ways = {
+      offset: pagination,
+      page: { type: 'page', page_param: 'page', size_param: 'limit', size: 5 },
+    } as const;
+    const none = [
+      [404, { error: 'none' }, { status: 404, do: 'skip' }, 1],
+      [403, { error: 'not yours' }, { status: [403, 404], do: 'skip' }, 1],
+      [200, { error: 'none' }, { when: 'error', do: 'skip' }, 2],
+      // A fault may be of one page.
+      [500, { error: 'fault' }, { status: 500, do: 'skip' }, 2],
+    ] as const;
+    test.each((['offset', 'page'] as const).flatMap((way) => none.map((one) => [way, ...one] as const)))(
+      'by %s: %i %o',
+      async (...[way, status, body, rule, requests]) => {
+        await using lists = await serve((request, response) => {
+          const query = queryOf(request);
+          const from = Number(query.get('offset') ?? (Number(query.get('page') ?? 1) - 1) * 5);
+          const path = request.url?.split('?')[0];
+          if (path === '/orders') return answer(response, 200, { data: orders.slice(0, 4) });
+          if (path !== '/orders/2/lines') return answer(response, status, body);
+          const text = Array.from({ length: 8 }, (_, at) => ({ line: at + 1, text: `2/${at + 1}` }));
+          return from >= 8 && status === 404
+            ? answer(response, status, body)
+            : answer(response, 200, { data: text.slice(from, from + 5) });
+        });
+        const own = { ...parent, rest: { pagination: { type: 'none' } } };
+        const stream = lines({}, { pagination: ways[way], responses: [rule] });
+        const result = await warehouse.sync({ url: lists.url, stream, streams: [own] });
+        expect(result.error).toBeUndefined();
+        expect(result.rows_written).toBe(8);
+        const asked = (order: number): number =>
+          lists.requests.filter((line) => line.includes(`/orders/${order}/lines`)).length;
+        expect([asked(3), asked(4)]).toEqual([requests, requests]);
+      },
+    );
+  });
+
   test('in the query, and by replace', async () => {
     const stream = lines({ path: '/lines', mode: 'replace' });
     expect((await warehouse.sync({ url: api.url, stream, streams: [parent] })).error).toBeUndefined();

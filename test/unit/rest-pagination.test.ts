@@ -24,7 +24,7 @@ interface Answer {
   readonly status?: number;
 }
 
-function pageOf({ ids, envelope = {}, headers = {}, skipped = false }: Answer): RawPage {
+function pageOf({ ids, envelope = {}, headers = {}, skipped = false, status = 200 }: Answer): RawPage {
   const records = ids.map((id) => ({ id }));
   return {
     records: ids.length,
@@ -36,7 +36,7 @@ function pageOf({ ids, envelope = {}, headers = {}, skipped = false }: Answer): 
     url,
     fingerprint: JSON.stringify(ids),
     uniform: ids.length > 1 && ids[0] === ids.at(-1),
-    skipped,
+    skipped: skipped ? status : null,
   };
 }
 
@@ -647,6 +647,72 @@ describe('the brakes', () => {
         expect(walk(config, server), String(no)).toMatchObject({ error: null, requests: 3 });
       }
     });
+  });
+
+  it.each([
+    ['page', page],
+    ['offset', offset],
+  ] as const)('by %s, end where a rule passes over what is not there, and not in the middle', (_, config) => {
+    const placeOf = (params: object): number => {
+      const { page: number, offset: from } = params as Readonly<Record<string, number>>;
+      return from ?? (Number(number) - 1) * 10;
+    };
+    const list = Array.from({ length: 30 }, (_, at) => at + 1);
+    const but =
+      (passes: (from: number) => boolean, status: number, envelope: object = {}): Server =>
+      (params) =>
+        passes(placeOf(params))
+          ? { ids: [], skipped: true, status, envelope }
+          : { ids: list.slice(placeOf(params), placeOf(params) + 10), envelope };
+    for (const status of [404, 410]) {
+      expect(
+        walk(
+          config,
+          but((from) => from >= 30, status),
+        ),
+      ).toMatchObject({ error: null, requests: 4 });
+      // What is gone where more is said to stand is a page like another.
+      const holed = walk(
+        config,
+        but((from) => from === 10, status, { total: 30 }),
+      );
+      expect(holed).toMatchObject({ error: null, ids: [...list.slice(0, 10), ...list.slice(20)] });
+    }
+    for (const status of [400, 401, 403, 404, 410])
+      expect(
+        walk(
+          config,
+          but(() => true, status),
+        ),
+      ).toMatchObject({ error: null, requests: 1 });
+    for (const status of [200, 500]) {
+      expect(
+        walk(
+          config,
+          but(() => true, status),
+        ),
+      ).toMatchObject({ error: null, requests: 2 });
+      for (const at of [0, 10])
+        expect(
+          walk(
+            config,
+            but((from) => from === at, status),
+          ).ids,
+        ).toHaveLength(20);
+      const told = { ...config, has_more: 'more' } as const;
+      expect(
+        walk(
+          told,
+          but((from) => from < 20, status, { more: true }),
+        ).ids.slice(0, 10),
+      ).toEqual(list.slice(20));
+      expect(
+        walk(
+          config,
+          but((from) => from >= 30, status),
+        ).error,
+      ).toBe('pagination_loop');
+    }
   });
 
   it('do not take pages whose records are all alike for one page', () => {

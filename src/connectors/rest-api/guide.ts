@@ -253,7 +253,7 @@ Order of work: read the API's own page; register_connector with base_url, auth a
 - **Changes.** cursor is the field that follows changes; cursor_param the parameter that its last value is sent in. cursor_format is value, iso, date, epoch_s, epoch_ms, or a text such as "updated:>={iso}". lookback asks a little further back. Without cursor_param every run reads all pages and keeps what is newer.
 - **Drift.** A row that is removed, or moves, while pages are read pulls another over the edge of a page. Cursors and keysets do not mind. With offset and a primary_key pages overlap by a row, and the reading goes back where they do not fit. Numbered pages (page) cannot be mended: the row is missed, without a sign, until it changes or a full_refresh reads all again; the run's guard says so. Sort by what does not move, such as the id (rest.params), and choose another pagination where the API has one.
 - **Modes.** merge needs a key, append a cursor, replace neither. Records deleted at the API are seen by replace only.
-- **Answers** mean what rest.responses says: retry, skip (no rows here), stop (nor after it), fail.
+- **Answers** mean what rest.responses says: retry, skip (no rows here; of a first page, or with 404, no list), stop (nor after it), fail.
 - **OpenAPI.** With "openapi": "/openapi.json" in the config (OpenAPI 3, JSON or YAML; its URL or text), discover_streams proposes streams with path, records, pagination, key and cursor.
 
 Each example is the arguments of register_connector.`;

@@ -85,7 +85,7 @@ export async function* readPage(
   try {
     if (page.content === null) {
       const end = page.missing ?? (page.rule?.do === 'stop' ? stopped : null);
-      yield { kind: 'end', page: emptyPage(page, page.rule?.do === 'skip'), end };
+      yield { kind: 'end', page: emptyPage(page), end };
       return;
     }
     yield* parsed(context, page, { content: page.content, wantsKeys });
@@ -138,7 +138,7 @@ async function* parsed(
     header: page.header,
     url: page.url,
     fingerprint: parser.fingerprint(),
-    skipped: verdict.rule?.do === 'skip',
+    skipped: verdict.rule?.do === 'skip' ? page.status : null,
   };
   yield { kind: 'end', page: raw, end: verdict.rule?.do === 'stop' ? stopped : null };
 }
@@ -184,7 +184,7 @@ function keyText(record: JsonRecord, key: readonly string[]): string | null {
   return values.includes(null) ? null : JSON.stringify(values.length === 1 ? values[0] : values);
 }
 
-function emptyPage(page: OpenPage, skipped: boolean): RawPage {
+function emptyPage(page: OpenPage): RawPage {
   return {
     records: 0,
     first: undefined,
@@ -195,7 +195,7 @@ function emptyPage(page: OpenPage, skipped: boolean): RawPage {
     url: page.url,
     fingerprint: '',
     uniform: false,
-    skipped,
+    skipped: page.rule?.do === 'skip' ? page.status : null,
   };
 }
 

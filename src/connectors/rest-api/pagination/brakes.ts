@@ -94,7 +94,7 @@ export function createBrakes(maxPages: number, way: keyof typeof emptyMax): Brak
 }
 
 const hints = {
-  end: 'If the list ends where they begin, set "has_more" in "pagination" to where the records stand, e.g. "data": a page without them is then the last one.',
+  end: 'If the list ends where they begin, set "has_more" in "pagination" to where the records stand, e.g. "data": a page without them is then the last one. A rule of "responses" ends it with "stop", where "skip" goes on.',
   next: 'Look at "pagination" with preview_stream: "next" may lead to the present page instead of the next one.',
   param:
     'The parameter may have another name, or the API wants another kind of "pagination": its documentation says which.',

@@ -1,7 +1,7 @@
 import type { PaginationConfig } from '../../../core/rest.ts';
 import { type Brakes, repeated } from './brakes.ts';
 import type { Missing, Next, PagePosition, PageRequest, Pager, PagerOptions, RawPage } from './pager.ts';
-import { nothingBehind, type Told, teller, totalOf } from './totals.ts';
+import { endsPassedOver, nothingBehind, passedOver, type Told, teller, totalOf } from './totals.ts';
 
 type OffsetConfig = Extract<PaginationConfig, { readonly type: 'offset' }>;
 type OffsetPosition = Extract<PagePosition, { readonly at: 'offset' }>;
@@ -58,7 +58,7 @@ class OffsetPager implements Pager {
 
   after(position: PagePosition, page: RawPage): Next {
     const again = this.#brakes.seen(page);
-    if (page.skipped === true) return this.#passOver(this.#asked(position));
+    if (page.skipped !== null) return this.#skip(this.#asked(position), page, page.skipped);
     this.#largest = Math.max(this.#largest, page.records);
     if (this.#anyOffset === 'asked') return this.#learnt(position, page);
     const from = this.#asked(position);
@@ -177,6 +177,15 @@ class OffsetPager implements Pager {
       );
     }
     return { next: position };
+  }
+
+  #skip(from: number, page: RawPage, status: number): Next {
+    const nth = from / this.#config.limit + 1;
+    if (this.#tell(page, { rows: 0 }) === 'more') this.#told = 'more';
+    const come = this.#largest > 0 || this.#brakes.pages < nth;
+    return endsPassedOver(status, { told: this.#told, nth, come })
+      ? { end: passedOver }
+      : this.#passOver(from);
   }
 
   /** Behind a page that says nothing of its rows. How many an API gives at most is told by those that came. */

@@ -1,7 +1,15 @@
 import type { PaginationConfig } from '../../../core/rest.ts';
 import { type Brakes, repeated } from './brakes.ts';
 import type { PagePosition, Pager } from './pager.ts';
-import { nothingBehind, type Reach, type Told, teller, totalOf } from './totals.ts';
+import {
+  endsPassedOver,
+  nothingBehind,
+  passedOver,
+  type Reach,
+  type Told,
+  teller,
+  totalOf,
+} from './totals.ts';
 
 type PageConfig = Extract<PaginationConfig, { readonly type: 'page' }>;
 
@@ -36,8 +44,12 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
     }),
     after(position, page) {
       const number = pageOf(position);
-      if (page.skipped === true) {
+      if (page.skipped !== null) {
         brakes.seen(page);
+        const nth = number - start + 1;
+        if (tell(page, { rows: 0 }) === 'more') told = 'more';
+        if (endsPassedOver(page.skipped, { told, nth, come: largest > 0 || brakes.pages < nth }))
+          return { end: passedOver };
         const before = read;
         // What the API says of the whole counts its rows too; how many a page has is told by one that came.
         read = read === null || largest === 0 ? null : read + largest;

@@ -45,8 +45,8 @@ export interface RawPage {
   readonly fingerprint: string;
   /** All records of the page are the same. */
   readonly uniform: boolean;
-  /** A rule of the stream said that it is to be passed over: that it has no records is no end. */
-  readonly skipped?: boolean;
+  /** The status of a page that a rule of the stream passes over: that it has no records need be no end. Else null. */
+  readonly skipped: number | null;
 }
 
 export type Next = { readonly next: PagePosition } | { readonly end: string };

@@ -99,7 +99,7 @@ const refusals: ReadonlySet<number> = new Set([400, 416, 422]);
  * where as many have come as it says there are. So a full last page can be asked beyond: a total may be capped, or old.
  */
 export function nothingBehind(told: Told, status: number): Missing {
-  const gone = status === 404 || status === 410;
+  const gone = isGone(status);
   if (told === 'more' && gone) {
     return new MillraceError(
       'not_found_at_source',
@@ -110,4 +110,24 @@ export function nothingBehind(told: Told, status: number): Missing {
     );
   }
   return gone || (told === 'all' && refusals.has(status)) ? 'the API has nothing further' : null;
+}
+
+/** Why such a list ends. */
+export const passedOver = 'a rule of the stream passes over what is not there';
+
+/**
+ * Whether a list ends with a page that a rule passes over, by its status. A first page that is refused is a list that there
+ * is not; one that fails may be a fault of that page, and the second one tells. What is gone has nothing behind it, as long
+ * as nothing else was said. Elsewhere, a page is passed over, and the list goes on.
+ */
+export function endsPassedOver(
+  status: number,
+  { told, nth, come }: { readonly told: Told; readonly nth: number; readonly come: boolean },
+): boolean {
+  if (told === 'more') return false;
+  return isGone(status) || (!come && (nth === 2 || (nth === 1 && status >= 400 && status < 500)));
+}
+
+function isGone(status: number): boolean {
+  return status === 404 || status === 410;
 }
