@@ -451,6 +451,68 @@ describe.each([
   });
 });
 
+describe('a list by keyset whose API answers with the value itself too', () => {
+  /** The last record of a page has its key; several may share it. */
+  const inclusive =
+    (keys: readonly number[], size: number, says: boolean): Server =>
+    ({ after }) => {
+      const from = after === undefined ? 0 : keys.findIndex((key) => key >= Number(after));
+      const ids = keys.slice(from, from + size);
+      return { ids, envelope: says ? { more: from + size < keys.length } : {} };
+    };
+
+  it('law: is read whole, or it is an error that too many records share a value', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 60 }),
+        fc.integer({ min: 2, max: 12 }),
+        fc.boolean(),
+        (unsorted, size, says) => {
+          const keys = [...unsorted].sort((a, b) => a - b);
+          const told = says ? { ...keyset, has_more: 'more' } : keyset;
+          const { ids, error } = walk(told, inclusive(keys, size, says));
+          // A first page that holds one value only is the whole list, as far as anybody can tell who is told nothing.
+          if (!says && keys[0] === keys[size - 1]) return;
+          const ties = Math.max(...keys.map((key) => keys.filter((other) => other === key).length));
+          if (error === null) expect([...new Set(ids)]).toEqual([...new Set(keys)]);
+          else expect([error, ties >= size]).toEqual(['pagination_loop', true]);
+        },
+      ),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('ends where few of them are all that there is', () => {
+    expect(walk(keyset, inclusive([7, 7, 7], 10, false))).toMatchObject({ error: null, requests: 2 });
+    expect(walk(keyset, inclusive([7], 10, false))).toMatchObject({ error: null, requests: 2 });
+    expect(walk({ ...keyset, has_more: 'more' }, inclusive(Array(20).fill(7), 20, true)).error).toBeNull();
+  });
+
+  it('says what to change where more of them share a value than a page holds', () => {
+    const pager = createPager({ ...keyset, has_more: 'more' }, { keyed: false, maxPages: 9, url });
+    const full = pageOf({ ids: [7, 7, 7], envelope: { more: true } });
+    const first = pager.after(pager.first, full);
+    const fault = ((): unknown => {
+      try {
+        return pager.after('next' in first ? first.next : pager.first, full);
+      } catch (error) {
+        return error;
+      }
+    })();
+    expect(fault).toMatchObject({
+      code: 'pagination_loop',
+      message: expect.stringContaining('have the same "id"'),
+      hint: expect.stringContaining('larger pages'),
+    });
+  });
+
+  it('does not end with an empty page while the API says that there is more', () => {
+    const server: Server = ({ after }) => ({ ids: after === undefined ? [1] : [], envelope: { more: true } });
+    expect(walk({ ...keyset, has_more: 'more' }, server).error).toBe('response_invalid');
+    expect(walk(keyset, server).error).toBeNull();
+  });
+});
+
 describe('the brakes', () => {
   it('hold an echoed position against what was asked for, once it was right', () => {
     const list = Array.from({ length: 40 }, (_, at) => at + 1);

@@ -6,7 +6,7 @@ import { jmesPathOf } from '../records-found.ts';
 import { type PageNumbers, type Probe, type Probed, startOf } from './page-start.ts';
 import type { RawPage } from './pager.ts';
 import { type AutoOptions, moreNames, type PaginationFound, roots, unsure } from './signs.ts';
-import { totalOf } from './totals.ts';
+import { totalOf, usualSizes } from './totals.ts';
 
 const none: PaginationConfig = { type: 'none' };
 /** That one list comes again may be its last page, which some APIs repeat; that so many do is an unknown parameter. */
@@ -121,12 +121,6 @@ function isAll(page: RawPage): boolean {
   const total = totalOf(page);
   return total !== null && total <= page.records;
 }
-
-/** Sizes that lists stop at when nobody asks for another. */
-const usualSizes: ReadonlySet<number> = new Set([
-  5, 10, 12, 15, 16, 20, 24, 25, 30, 32, 40, 50, 60, 64, 80, 90, 100, 120, 128, 150, 200, 250, 256, 300, 400,
-  500, 512, 1000, 1024, 2000, 2500, 5000, 10000,
-]);
 
 /** No sign of how: the usual parameters are tried where the page looks like a part of something. */
 export async function findBlind(

@@ -57,6 +57,12 @@ export function wholeNumber(value: unknown): number | null {
   return typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : null;
 }
 
+/** Sizes that lists stop at when nobody asks for another. */
+export const usualSizes: ReadonlySet<number> = new Set([
+  5, 10, 12, 15, 16, 20, 24, 25, 30, 32, 40, 50, 60, 64, 80, 90, 100, 120, 128, 150, 200, 250, 256, 300, 400,
+  500, 512, 1000, 1024, 2000, 2500, 5000, 10000,
+]);
+
 /** What the API says of what is behind a page. `all`: so many have come as it says there are; null: it says nothing. */
 export type Told = 'more' | 'all' | 'end' | null;
 
