@@ -3,6 +3,8 @@ import type { Column, Value } from '../core/types.ts';
 
 /** Where rows land and cursors are kept. One handle belongs to one thread. */
 export interface Destination extends AsyncDisposable {
+  /** As what a stream has landed; null when it has not. */
+  landed(connector: string, stream: string): Promise<Landed | null>;
   /**
    * Opens a stream for writing under an epoch. Creates the table or brings it up to the stream's columns (added
    * columns are added, changed types widen, dropped columns stay: `changes` says which). Throws `run_lost`
@@ -14,6 +16,13 @@ export interface Destination extends AsyncDisposable {
    * Throws `invalid_config` when the table is another stream's by now, `run_lost`.
    */
   replayer(request: ReplayRequest): Promise<Replayer>;
+}
+
+export interface Landed {
+  /** As of `WriterRequest`. */
+  readonly definition: string;
+  /** Those marked as deleted included. */
+  readonly rows: number;
 }
 
 export interface WriterRequest {
@@ -90,8 +99,6 @@ export interface Writer extends AsyncDisposable {
   readonly rebuilding: boolean;
   /** Rows of the stream were kept aside, by this run or an earlier one: its table may hold fewer than the source. */
   readonly hasRejects: boolean;
-  /** What has landed came from another definition, so that its size says nothing about this one. */
-  readonly replacesOtherDefinition: boolean;
   /** ONE transaction: rows, rejects, cursor, counts; `run_lost` and nothing written when the epoch is stale. */
   commit(batch: Batch): Promise<Committed>;
   /** Rows in the landed table (the one being built, for a rebuild) that are not marked deleted. */

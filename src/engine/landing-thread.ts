@@ -38,18 +38,19 @@ async function carryOut(call: LandingCall): Promise<unknown> {
       // Still open when a run follows another one closely; a process has one warehouse.
       destination ??= openDestination(call.warehouseFile);
       return undefined;
+    case 'landed':
+      return await opened().landed(call.connector, call.stream);
     case 'open': {
       await closeAll();
       failure = undefined;
       writer = await opened().writer(call.request);
-      const { cursor, counts, changes, columns, rebuilding, replacesOtherDefinition, hasRejects } = writer;
+      const { cursor, counts, changes, columns, rebuilding, hasRejects } = writer;
       return {
         cursor,
         counts,
         changes: [...changes],
         columns,
         rebuilding,
-        replacesOtherDefinition,
         hasRejects,
       } satisfies OpenedWriter;
     }

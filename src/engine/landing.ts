@@ -6,6 +6,7 @@ import type {
   Committed,
   JudgedRow,
   KeptRow,
+  Landed,
   Replayed,
   ReplayRequest,
   WriterRequest,
@@ -18,6 +19,8 @@ import type {
 export interface Landing extends AsyncDisposable {
   /** Opens the warehouse for a job. */
   begin(warehouseFile: string): Promise<void>;
+  /** As of `Destination.landed`. */
+  landed(connector: string, stream: string): Promise<Landed | null>;
   open(request: WriterRequest): Promise<LandingWriter>;
   /** Opens what stands aside of a stream; see `Destination.replayer`. */
   replay(request: ReplayRequest): Promise<LandingReplay>;
@@ -34,7 +37,6 @@ export interface LandingWriter {
   /** As of `Writer.columns`. */
   readonly columns: readonly Column[];
   readonly rebuilding: boolean;
-  readonly replacesOtherDefinition: boolean;
   /** Rows of the stream stand aside, as far as batches have been committed. */
   readonly hasRejects: boolean;
   /** Committed so far by this writer. */
@@ -75,6 +77,7 @@ const resourceLimits = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 10
 /** Messages to the landing thread, answered in order by id. */
 export type LandingCall =
   | { readonly op: 'begin'; readonly warehouseFile: string }
+  | { readonly op: 'landed'; readonly connector: string; readonly stream: string }
   | { readonly op: 'open'; readonly request: WriterRequest }
   | { readonly op: 'commit'; readonly batch: Batch }
   | { readonly op: 'liveRows' }
@@ -97,7 +100,6 @@ export interface OpenedWriter {
   readonly changes: readonly string[];
   readonly columns: readonly Column[];
   readonly rebuilding: boolean;
-  readonly replacesOtherDefinition: boolean;
   readonly hasRejects: boolean;
 }
 
@@ -139,6 +141,7 @@ export function createLanding(onFault: (detail: string) => void): Landing {
 
   return {
     begin: (warehouseFile) => call<void>({ op: 'begin', warehouseFile }),
+    landed: (connector, stream) => call<Landed | null>({ op: 'landed', connector, stream }),
     open: async (request) => createWriter(await call<OpenedWriter>({ op: 'open', request }), call),
     replay: async (request) => ({
       columns: await call<readonly Column[]>({ op: 'replay', request }),
@@ -186,7 +189,6 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
     grown,
     columns: opened.columns,
     rebuilding: opened.rebuilding,
-    replacesOtherDefinition: opened.replacesOtherDefinition,
     get written() {
       return written;
     },

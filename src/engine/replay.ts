@@ -3,8 +3,8 @@ import type { Stream } from '../core/model.ts';
 import { keptRow, keptValues } from '../core/row-text.ts';
 import type { Column, Value } from '../core/types.ts';
 import type { JudgedRow, KeptRow, Replayed } from '../destinations/destination.ts';
+import { asFound, definitionsOf } from './definition.ts';
 import type { Landing } from './landing.ts';
-import { definitionsOf } from './sync.ts';
 
 export interface ReplayTask {
   readonly connector: string;
@@ -25,7 +25,8 @@ export async function replayRejects(
   { source, landing }: { readonly source: Source; readonly landing: Landing },
   signal: AbortSignal,
 ): Promise<Replayed> {
-  const stream = await source.resolve(task.stream, signal);
+  const before = await landing.landed(task.connector, task.stream.name);
+  const stream = await source.resolve(asFound(task.stream, before, task.sourceDefinition), signal);
   const replay = await landing.replay({
     connector: task.connector,
     stream,

@@ -1,8 +1,7 @@
 import type { Reading, Source } from '../connectors/connector.ts';
 import { asMillraceError, faultOf, MillraceError } from '../core/errors.ts';
 import type { ResolvedStream, Stream, StreamResult } from '../core/model.ts';
-import type { RestStream } from '../core/rest.ts';
-import type { Column } from '../core/types.ts';
+import { asFound, asksOtherwise, definitionsOf } from './definition.ts';
 import type { Landing, LandingWriter } from './landing.ts';
 
 /** What moving one stream once needs to know. */
@@ -52,15 +51,18 @@ export async function syncStream(
   const progress = createProgress(task.earlier, tools);
   let writer: LandingWriter | undefined;
   try {
-    const stream = await progress.stage('connect', () => tools.source.resolve(task.stream, signal));
+    const before = await tools.landing.landed(task.connector, task.stream.name);
+    const declared = task.fullRefresh ? task.stream : asFound(task.stream, before, task.sourceDefinition);
+    const stream = await progress.stage('connect', () => tools.source.resolve(declared, signal));
     progress.set({ mode: stream.mode, warnings: stream.notes });
+    const definitions = definitionsOf(stream, task.sourceDefinition);
     writer = await tools.landing.open({
       connector: task.connector,
       stream,
       runId: task.runId,
       epoch: task.epoch,
       rebuild: task.fullRefresh || stream.mode === 'replace',
-      ...definitionsOf(stream, task.sourceDefinition),
+      ...definitions,
     });
     const { rebuilding } = writer;
     progress.begin(writer);
@@ -91,7 +93,8 @@ export async function syncStream(
       const expectedRows = rebuilding && reading.agreement === 'same' ? await reading.count() : null;
       await writer?.finish({
         expectedRows,
-        minimumShare: task.fullRefresh || writer?.replacesOtherDefinition ? null : minimumShare,
+        minimumShare:
+          task.fullRefresh || (before !== null && asksOtherwise(before, definitions)) ? null : minimumShare,
       });
     });
     return progress.end('succeeded');
@@ -122,70 +125,6 @@ function notKept(rows: number): readonly string[] {
     `${rows} of the rejects are counted and not kept: there is no room for more than 10,000 of a stream. ` +
       'Mend the mapping and run sync_connector with full_refresh: true, which reads them again.',
   ];
-}
-
-/**
- * A position belongs to what was asked of the source: another table, filter, key or cursor makes it mean nothing. The
- * table is the one that the name led to, which `schemas` and the login's search path decide. Pure.
- */
-export function definitionsOf(
-  stream: ResolvedStream,
-  source: string,
-): { readonly definition: string; readonly formerly?: string } {
-  const parts = definitionOf(stream, source);
-  const formerly = JSON.stringify(parts);
-  const { relation } = stream;
-  return relation === undefined
-    ? { definition: formerly }
-    : { definition: JSON.stringify([...parts, { relation }]), formerly };
-}
-
-function definitionOf(stream: ResolvedStream, source: string): readonly unknown[] {
-  const { table, query, where, path, rest } = stream.declared;
-  return [
-    source,
-    table ?? null,
-    query ?? null,
-    where ?? null,
-    stream.cursor,
-    stream.primaryKey,
-    stream.mode,
-    ...(path === undefined ? keyForms(stream) : [path, askedFor(rest ?? {})]),
-  ];
-}
-
-/**
- * In which form the values of a key land, where that depends on more than its kind: after numeric(10,0) has become
- * numeric(10,2), `1` and `1.00` are one row at the source and two keys here. Integers, and texts without a form of their
- * own, stay the same texts however they are widened.
- */
-function keyForms({ mode, primaryKey, columns }: ResolvedStream): readonly string[] {
-  if (mode !== 'merge') return [];
-  const forms = primaryKey.map((name) => {
-    const column = columns.find((one) => one.name === name);
-    return column === undefined || column.type === 'integer' || isPlainText(column) ? '' : column.sourceType;
-  });
-  return forms.some((form) => form !== '') ? forms : [];
-}
-
-function isPlainText({ sourceType }: Column): boolean {
-  const isText = /^(character varying|varchar|(tiny|medium|long)?text|citext|enum|set)\b/i.test(sourceType);
-  // 'a' in text is '{a}' in text[].
-  return isText && !sourceType.endsWith('[]');
-}
-
-/** The parts of a declaration that decide which records an API answers with and what becomes of them; not how it is paged. */
-function askedFor(rest: RestStream): RestStream {
-  const {
-    pagination: _p,
-    responses: _r,
-    max_pages: _m,
-    repeatable: _a,
-    headers: _h,
-    window: _w,
-    ...decides
-  } = rest;
-  return decides;
 }
 
 interface Moved {
@@ -242,19 +181,24 @@ async function markDeletions(
   { here, there }: { readonly here: number; readonly there: number },
   signal: AbortSignal,
 ): Promise<boolean> {
-  if (here < there && !writer.hasRejects && reading.agreement !== 'unknown') {
+  const missed = (now: number): void => {
+    if (now >= there || writer.hasRejects || reading.agreement === 'unknown') return;
     progress.warn([
-      `The source has ${there} rows and the table ${here}: some rows are older in "${stream.cursor}" than what was already read. ` +
-        'Give the stream a `lookback`, or run sync_connector with full_refresh: true.',
+      `The source has ${there} rows and the table ${now}: some rows are older in "${stream.cursor}" than what was already read. ` +
+        'Give the stream a `lookback` if its cursor is a time or a number, or run sync_connector with full_refresh: true.',
     ]);
-  }
+  };
+  missed(here);
   if (here <= there && !writer.hasRejects) return false;
   for await (const keys of reading.keys()) {
     signal.throwIfAborted();
     await writer.seenKeys(keys.values, keys.rows);
   }
   progress.deleted(await writer.markDeleted(deleteCeiling));
-  return (await writer.liveRows()) === there;
+  const now = await writer.liveRows();
+  // Deletions had made up for them in the first count.
+  missed(now);
+  return now === there;
 }
 
 interface Progress {

@@ -117,6 +117,7 @@ describe('resolve', () => {
     [{ query: 'SELEC 1' }, 'invalid_config', /one SELECT/],
     [{ query: 'SELECT 1 AS a; SELECT 2 AS b' }, 'invalid_config', /one SELECT/],
     [{ query: 'SELECT 1 AS a, 2 AS a' }, 'invalid_config', /name of its own/],
+    [{ query: 'SELECT 1 AS a WHERE 1 > $1' }, 'invalid_config', /Write the value itself/],
     [{ query: 'SELECT * FROM nowhere' }, 'not_found_at_source', /discover_streams/],
   ] as readonly (readonly [Omit<Stream, 'name'>, string, RegExp])[])(
     '%j is %s',

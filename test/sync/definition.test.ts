@@ -128,4 +128,32 @@ describe('a stream over a table named without its schema', () => {
     );
     expect(live).toEqual([1, 2, 3, 4, 5].map((n) => `["n${n}"]`));
   });
+
+  test('is not emptied because its table has lost its key, and its rows', async () => {
+    await database.query(
+      'CREATE TABLE old.kept AS SELECT n AS id FROM generate_series(1, 500) n; ALTER TABLE old.kept ADD PRIMARY KEY (id)',
+    );
+    await millrace.must('register_connector', {
+      name: 'shop',
+      type: 'postgresql',
+      config: database.config,
+      streams: [{ name: 'orders', table: 'old.kept', mode: 'replace' }],
+    });
+    await syncToEnd(millrace, { connector: 'shop' });
+    await database.query('ALTER TABLE old.kept DROP CONSTRAINT kept_pkey; DELETE FROM old.kept');
+    expect((await syncToEnd(millrace, { connector: 'shop' })).streams[0]).toMatchObject({
+      status: 'failed',
+      error: { code: 'shrink_refused' },
+    });
+    expect(ids()).toHaveLength(500);
+  });
+
+  test('says that rows are missing also where deletions make up for them in the count', async () => {
+    await register('merge');
+    await syncToEnd(millrace, { connector: 'shop' });
+    await database.query('DELETE FROM old.orders WHERE id IN (2, 3); INSERT INTO old.orders VALUES (6, 1)');
+    const [stream] = (await syncToEnd(millrace, { connector: 'shop' })).streams;
+    expect(stream).toMatchObject({ status: 'succeeded', rows_deleted: 2 });
+    expect(stream?.warnings?.join()).toMatch(/The source has 4 rows and the table 3/);
+  });
 });

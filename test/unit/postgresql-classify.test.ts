@@ -156,6 +156,12 @@ const table: readonly (readonly [string, Error, ErrorCode, RegExp])[] = [
   ['a transaction too long', server('25P04'), 'connection_lost', /again/],
   ['snapshot too old', server('72000', 'snapshot too old'), 'connection_lost', /again/],
   ['protocol violation', server('08P01'), 'connection_lost', /again/],
+  [
+    'a parameter',
+    server('08P01', 'bind message supplies 0 parameters, but prepared statement "" requires 1'),
+    'invalid_config',
+    /Write the value itself/,
+  ],
   ['connection failure', server('08006'), 'connection_lost', /again/],
   ['serialization', server('40001', 'could not serialize access'), 'connection_lost', /again/],
   ['deadlock', server('40P01'), 'connection_lost', /again/],

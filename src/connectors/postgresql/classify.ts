@@ -140,11 +140,18 @@ function byState(code: string, error: Error, where: Where | undefined): Found | 
     case '25006':
       return writes(said);
     default:
+      if (code === '08P01' && /bind message supplies/.test(error.message)) return unfilled;
       if (code === '0A000' && /data-modifying/.test(error.message)) return writes(said);
       if (/^08/.test(code)) return connectionLost(said);
       return byClass(code, said, error);
   }
 }
+
+const unfilled: Found = {
+  code: 'invalid_config',
+  message: 'The SQL has a parameter such as $1, and nothing fills it.',
+  hint: "Write the value itself into `query` or `where`; what changed since the last run is found by the stream's `cursor`, which needs no parameter.",
+};
 
 function writes(said: string): Found {
   return {

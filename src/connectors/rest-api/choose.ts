@@ -54,7 +54,7 @@ export function chooseKey(
     const problem = keyProblem(key, { stream, shape, sample });
     if (problem === null) return key;
     throw new MillraceError('key_not_unique', problem, {
-      hint: 'Declare in `primary_key` the fields that tell records apart, or use mode "append" or "replace".',
+      hint: 'Declare in `primary_key` the fields that tell records apart, or use mode "append" or "replace". A key that Millrace chose is chosen anew by sync_connector with full_refresh: true.',
     });
   }
   const own = shape.columns.find(

@@ -1,6 +1,7 @@
 import type { Destination } from '../destination.ts';
 import { closeWriting, guarded, openForWriting } from './driver.ts';
 import { prepareWarehouse } from './meta.ts';
+import { landedAs } from './open-stream.ts';
 import { openReplay } from './replay.ts';
 import { openWriter } from './writer.ts';
 
@@ -14,6 +15,7 @@ export function openSqliteDestination(file: string, now: () => Date = () => new 
     throw error;
   }
   return {
+    landed: async (connector, stream) => guarded(file, () => landedAs(db, connector, stream)),
     writer: async (request) => openWriter({ db, file, now }, request),
     replayer: async (request) => openReplay({ db, file }, request),
     async [Symbol.asyncDispose]() {

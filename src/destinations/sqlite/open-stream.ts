@@ -1,7 +1,7 @@
 import { MillraceError } from '../../core/errors.ts';
 import type { Counts, Cursor } from '../../core/model.ts';
 import type { Column } from '../../core/types.ts';
-import type { WriterRequest } from '../destination.ts';
+import type { Landed, WriterRequest } from '../destination.ts';
 import { forgetChangedRows } from './changed-rows.ts';
 import type { Database } from './driver.ts';
 import { buildName, createTable, freshLayout, type Layout, quote, tableName } from './layout.ts';
@@ -70,7 +70,9 @@ export function openStream(db: Database, request: WriterRequest): Opened {
   if (!landed) assertFree(db, request, table);
   const isDefinition = state?.definition === request.definition || state?.definition === request.formerly;
   const otherDefinition = landed && (!isDefinition || state.mode !== stream.mode);
-  if (otherDefinition && stream.mode === 'append' && !request.rebuild) throw definitionChanged(request);
+  // Over rows of another definition nothing can be appended; where there are none, nothing is lost.
+  if (otherDefinition && stream.mode === 'append' && !request.rebuild && state.row_count > 0)
+    throw definitionChanged(request);
   const building = request.rebuild || otherDefinition;
   if (!building && state !== undefined && state.build_run !== null) dropBuild(db, request);
   const rejects = db.prepare('SELECT 1 FROM _millrace_rejects WHERE connector = ? AND stream = ? LIMIT 1');
@@ -155,6 +157,16 @@ function openBuild(
     'UPDATE _millrace_cursors SET build_run = ?, build_layout = ?, build_definition = ? WHERE connector = ? AND stream = ?',
   ).run(runId, text, request.definition, connector, stream.name);
   return { layout, resumed: false };
+}
+
+/** As of `Destination.landed`. */
+export function landedAs(db: Database, connector: string, stream: string): Landed | null {
+  const state = db
+    .prepare(
+      'SELECT definition, row_count AS rows FROM _millrace_cursors WHERE connector = ? AND stream = ? AND landed = 1',
+    )
+    .get(connector, stream) as Landed | undefined;
+  return state !== undefined && hasTable(db, tableName(connector, stream)) ? state : null;
 }
 
 /** The columns that batches of the stream come in at first. */

@@ -185,7 +185,6 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
     get hasRejects() {
       return hasRejects;
     },
-    replacesOtherDefinition: opened.otherDefinition,
     commit: async (batch) => commit(batch),
     liveRows: async () => guarded(file, () => rows - (building ? 0 : deletions.marked())),
     async seenKeys(keys, rowCount) {

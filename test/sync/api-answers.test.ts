@@ -1,0 +1,123 @@
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Run, Stream } from '../../src/core/model.ts';
+import {
+  type MillraceProcess,
+  startMillrace,
+  syncToEnd,
+  temporaryDirectory,
+} from '../support/millrace-process.ts';
+import { answer, serve, type TestApi } from '../support/rest-apis.ts';
+
+/** What an API answers once, and wrongly: nothing that has landed may go by it, and what was chosen before is remembered. */
+
+let api: TestApi;
+let millrace: MillraceProcess;
+const directory = temporaryDirectory();
+/** What the API answers, by path. */
+const pages: Record<string, unknown> = {};
+let count = 0;
+
+beforeAll(async () => {
+  api = await serve((request, response) => {
+    answer(response, 200, pages[new URL(request.url ?? '', 'http://x').pathname] ?? []);
+  });
+  millrace = await startMillrace({
+    dataDir: directory.dataDir,
+    config: { network: { allowPrivateHttp: ['127.0.0.1'] } },
+  });
+});
+afterAll(async () => {
+  await millrace?.kill();
+  await api?.[Symbol.asyncDispose]();
+  directory[Symbol.dispose]();
+});
+
+interface Started {
+  readonly connector: string;
+  readonly path: string;
+  readonly sync: (input?: object) => Promise<Run>;
+  readonly ids: (stream?: string) => unknown[];
+}
+
+async function start(
+  stream: Partial<Stream>,
+  records: unknown,
+  more: readonly Stream[] = [],
+): Promise<Started> {
+  count += 1;
+  const connector = `api${count}`;
+  const path = `/list${count}`;
+  pages[path] = records;
+  await millrace.must('register_connector', {
+    name: connector,
+    type: 'rest_api',
+    config: { base_url: api.url },
+    streams: [...more, { name: 'a', path, ...stream }],
+    test: false,
+  });
+  return {
+    connector,
+    path,
+    sync: (input = {}) => syncToEnd(millrace, { connector, ...input }),
+    ids(name = 'a') {
+      const db = new Database(join(directory.dataDir, 'warehouse.db'), { readonly: true });
+      try {
+        return db.prepare(`SELECT id FROM ${connector}__${name} ORDER BY id`).pluck().all();
+      } finally {
+        db.close();
+      }
+    },
+  };
+}
+
+const many = (rows: number): { readonly id: number; readonly at: string }[] =>
+  Array.from({ length: rows }, (_, id) => ({
+    id,
+    at: new Date(Date.UTC(2024, 0, 1) + id * 60_000).toISOString(),
+  }));
+
+test.each([
+  ['an empty answer', []],
+  ['two records that share the key that was found', [{ id: 1 }, { id: 1 }]],
+])('%s does not empty a table that is replaced, and nobody has declared a key', async (_, wrong) => {
+  const { path, sync, ids } = await start({}, many(1_000));
+  await sync();
+  expect(ids()).toHaveLength(1_000);
+  pages[path] = wrong;
+  const [stream] = (await sync()).streams;
+  expect(stream, JSON.stringify(stream)).toMatchObject({ status: 'failed' });
+  expect(['shrink_refused', 'key_not_unique']).toContain(stream?.error?.code);
+  expect(ids()).toHaveLength(1_000);
+  pages[path] = many(1_001);
+  expect(await sync()).toMatchObject({ status: 'succeeded' });
+  expect(ids()).toHaveLength(1_001);
+});
+
+test('a key and a mode that were found once hold when an answer is empty', async () => {
+  const { path, sync, ids } = await start({ cursor: 'at' }, many(20));
+  expect((await sync()).streams[0]).toMatchObject({ mode: 'merge' });
+  pages[path] = [];
+  expect((await sync()).streams[0]).toMatchObject({ mode: 'merge', status: 'succeeded', rows_written: 0 });
+  pages[path] = many(22);
+  expect((await sync()).streams[0]).toMatchObject({ mode: 'merge', status: 'succeeded', rows_written: 2 });
+  expect(ids()).toHaveLength(22);
+});
+
+test('what an empty answer left open is chosen when records come', async () => {
+  const { path, sync, ids } = await start({ cursor: 'at' }, []);
+  expect((await sync()).streams[0]).toMatchObject({ status: 'succeeded' });
+  pages[path] = many(3);
+  expect((await sync()).streams[0]).toMatchObject({ status: 'succeeded', mode: 'merge', rows_written: 3 });
+  expect(ids()).toEqual([0, 1, 2]);
+});
+
+test('a stream that asks otherwise may be smaller', async () => {
+  const { connector, sync, ids } = await start({}, many(500));
+  await sync();
+  pages['/few'] = many(3);
+  await millrace.must('update_connector', { connector, streams: [{ name: 'a', path: '/few' }] });
+  expect(await sync()).toMatchObject({ status: 'succeeded' });
+  expect(ids()).toEqual([0, 1, 2]);
+});
