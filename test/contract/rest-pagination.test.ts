@@ -91,6 +91,22 @@ describe('auto', () => {
     expect(result.warnings?.join()).toContain(`Pagination "${found}"`);
   });
 
+  test.each([0, '0', 'null', false])('takes %j for what stands where a cursor ends', async (none) => {
+    using warehouse = freshWarehouse();
+    for (const size of [count, 3]) {
+      api.hook = (request, response) => {
+        const from = Number(queryOf(request).get('cursor') ?? 0);
+        const data = things.slice(0, size).slice(from, from + 20);
+        answer(response, 200, { data, next_cursor: from + 20 < size ? from + 20 : none });
+        return true;
+      };
+      const result = await warehouse.sync({ url: api.url, stream: { name: `of_${size}`, path: '/x' } });
+      expect(result.error).toBeUndefined();
+      expect(result.rows_written).toBe(size);
+      expect(result.warnings?.join()).toContain('Pagination "cursor"');
+    }
+  });
+
   test('reads json-server by the Link header of its pages', async () => {
     await using lists: TestApi = await serveLists({
       posts: Array.from({ length: 35 }, (_, at) => ({ id: at + 1, title: `t${at}` })),

@@ -513,6 +513,116 @@ describe('a list by keyset whose API answers with the value itself too', () => {
   });
 });
 
+describe.each([
+  ['cursor', cursor],
+  ['next_url', nextUrl],
+  ['link_header', link],
+] as const)('a list by %s', (_, config) => {
+  /** Sends on to a place, in every way at once. */
+  const leading = (ids: readonly number[], to: unknown, more: object = {}): Answer => ({
+    ids,
+    envelope: { next: to, links: { next: `/things?c=${to}` }, ...more },
+    headers: { link: `</things?c=${to}>; rel=next` },
+  });
+  const list = Array.from({ length: 35 }, (_, at) => at + 1);
+  const asked = (params: Readonly<Record<string, string | number>>, at: string | undefined): string | null =>
+    at === undefined ? ((params['c'] as string | undefined) ?? null) : new URL(at).searchParams.get('c');
+
+  it('goes on where one place always leads to other rows, until none come', () => {
+    let place = 0;
+    const scroll: Server = (params, at) => {
+      place = asked(params, at) === null ? 0 : place + 10;
+      return leading(list.slice(place, place + 10), 'same');
+    };
+    expect(walk(config, scroll)).toMatchObject({ error: null, ids: list, requests: 5 });
+    let counted = 0;
+    const endless: Server = () => {
+      counted += 1;
+      return leading([counted], 'same');
+    };
+    expect(walk(config, endless, { maxPages: 20 }).error).toBe('pagination_loop');
+  });
+
+  /** The last page sends on to itself. */
+  const clamped =
+    (more: (from: number) => object): Server =>
+    (params, at) => {
+      const from = Number(asked(params, at) ?? 0);
+      return leading(list.slice(from, from + 10), Math.min(from + 10, 30), more(from));
+    };
+
+  it('ends where a last page sends on to itself, broken off or not, unless more is said to be behind it', () => {
+    for (const interrupt of [1, 2, 3, 4, 1_000]) {
+      const { ids, error, pager } = walk(
+        config,
+        clamped(() => ({})),
+        { interrupt },
+      );
+      expect([error, [...new Set(ids)]], String(interrupt)).toEqual([null, list]);
+      expect(pager.notices().join()).toContain('taken for the last one');
+      expect(
+        walk(
+          config,
+          clamped(() => ({ total: 35 })),
+          { interrupt },
+        ).error,
+      ).toBeNull();
+    }
+    expect(
+      walk(
+        config,
+        clamped(() => ({ total: 90 })),
+      ).error,
+    ).toBe('pagination_loop');
+    if (config.type !== 'cursor') return;
+    const told = { ...config, has_more: 'more' };
+    expect(
+      walk(
+        told,
+        clamped(() => ({ more: true })),
+      ).error,
+    ).toBe('pagination_loop');
+    expect(
+      walk(
+        told,
+        clamped((from) => ({ more: from < 30 })),
+      ),
+    ).toMatchObject({ error: null, requests: 4 });
+  });
+
+  it('is a loop where earlier pages come again, or the first one, broken off or not', () => {
+    const around: Server = (params, at) => {
+      const from = Number(asked(params, at) ?? 0);
+      return leading(list.slice(from, from + 10), (from + 10) % 30);
+    };
+    if (config.type !== 'cursor') expect(walk(config, around).error).toBe('pagination_loop');
+    const first: Server = () => leading(list.slice(0, 10), 'on');
+    for (const interrupt of [1, 2, 1_000])
+      expect(walk(config, first, { interrupt }).error).toBe('pagination_loop');
+    // Its only page, where it says so.
+    const only: Server = () => leading(list.slice(0, 10), 'on', { total: 10 });
+    expect(walk(config, only)).toMatchObject({ error: null, requests: 2 });
+  });
+
+  it.each([0, '0', '', false, 'false', 'null', null])('takes a place %j for the end', (none) => {
+    if (config.type === 'link_header') return;
+    const server: Server = (params, at) => {
+      const from = Number(asked(params, at) ?? 0);
+      const answer = leading(list.slice(from, from + 10), from + 10 < 35 ? from + 10 : none);
+      return from + 10 < 35 ? answer : { ...answer, envelope: { next: none, links: { next: none } } };
+    };
+    expect(walk(config, server)).toMatchObject({ error: null, ids: list, requests: 4 });
+  });
+
+  it('goes on behind a page without records that leads elsewhere', () => {
+    const holed: Server = (params, at) => {
+      const from = Number(asked(params, at) ?? 0);
+      return from >= 35 ? { ids: [] } : leading(from === 10 ? [] : list.slice(from, from + 10), from + 10);
+    };
+    expect(walk(config, holed).ids).toHaveLength(25);
+  });
+});
+
 describe('the brakes', () => {
   it('hold an echoed position against what was asked for, once it was right', () => {
     const list = Array.from({ length: 40 }, (_, at) => at + 1);
@@ -820,7 +930,7 @@ describe('the brakes', () => {
       pager.first,
       pageOf({ ids: [1], envelope: { links: { next: 'http://user:pw@api.example.com/things?c=2#x' } } }),
     );
-    expect(result).toEqual({ next: { at: 'url', url: 'https://api.example.com/things?c=2' } });
+    expect(result).toMatchObject({ next: { at: 'url', url: 'https://api.example.com/things?c=2' } });
   });
 });
 

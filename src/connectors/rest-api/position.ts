@@ -2,13 +2,16 @@ import { z } from 'zod';
 import { MillraceError } from '../../core/errors.ts';
 import type { Cursor, ResolvedStream } from '../../core/model.ts';
 
+// Positions of earlier versions do not say what page led there.
+const led = { before: z.string().nullable().default(null), moved: z.boolean().default(false) };
+
 const pagePosition = z.discriminatedUnion('at', [
   z.object({ at: z.literal('first') }),
   z.object({ at: z.literal('offset'), offset: z.number(), tail: z.array(z.string()) }),
   // Positions of earlier versions do not say how many rows were read.
   z.object({ at: z.literal('page'), page: z.number(), read: z.number().nullable().default(null) }),
-  z.object({ at: z.literal('cursor'), cursor: z.string() }),
-  z.object({ at: z.literal('url'), url: z.string() }),
+  z.object({ at: z.literal('cursor'), cursor: z.string(), ...led }),
+  z.object({ at: z.literal('url'), url: z.string(), ...led }),
   z.object({ at: z.literal('after'), after: z.string() }),
 ]);
 

@@ -10,6 +10,7 @@ import { atPath } from '../jmespath.ts';
 import { jmesPathOf } from '../records-found.ts';
 import { findBlind, findNumbers } from './numbers.ts';
 import { type AutoOptions, moreNames, type PaginationFound, roots, unsure } from './signs.ts';
+import { denies } from './totals.ts';
 
 /** Finds the pagination. Sends at most a few requests, each for a second page. */
 export async function findPagination(options: AutoOptions): Promise<PaginationFound> {
@@ -113,8 +114,9 @@ async function findCursor(
       const next = jmesPathOf(path);
       // A number under "offset" repeats what was asked for; a text is a cursor.
       const isCursor =
-        typeof value === 'string' ? value !== '' : typeof value === 'number' && name.startsWith('next');
-      const isEnd = (value === null || value === '') && /^next_?(cursor|page_?token|token)$/i.test(name);
+        !denies(value) &&
+        (typeof value === 'string' || (typeof value === 'number' && name.startsWith('next')));
+      const isEnd = value !== undefined && denies(value) && /^next_?(cursor|page_?token|token)$/i.test(name);
       const config = (cursor_param: string): PaginationConfig => ({ type: 'cursor', cursor_param, next });
       if (isEnd)
         return {

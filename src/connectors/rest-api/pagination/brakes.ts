@@ -6,15 +6,24 @@
 import { MillraceError } from '../../../core/errors.ts';
 import { atPath } from '../jmespath.ts';
 import type { RawPage } from './pager.ts';
-import { wholeNumber } from './totals.ts';
+import { type Told, wholeNumber } from './totals.ts';
 
 export interface Brakes {
-  /** Counts a page. True when one with the same records has come before; throws at the ceiling. */
-  seen(page: RawPage): boolean;
+  /** Counts a page. Says when the one before it had the same records, or an earlier one; throws at the ceiling. */
+  seen(page: RawPage): 'before' | 'earlier' | null;
   /** Forgets what was seen: pages are asked for again on purpose. */
   forget(): void;
-  /** Throws when a position comes again that has been asked for. */
-  asked(position: string): void;
+  /**
+   * Throws when a position comes again that has been asked for. With the page that leads there: only when it has no rows of
+   * its own, for one word can lead to other rows each time, as that of a scroll does.
+   */
+  asked(position: string, page?: RawPage): void;
+  /** Goes on from what an interrupted reading left: the page before, or no more than that pages had differed. */
+  left(before: string | null, moved: boolean): void;
+  /** The last page with records. */
+  readonly last: string | null;
+  /** Pages have differed: the API follows what it is asked for. */
+  readonly moved: boolean;
   /** Throws when the answer says that it is another page than was asked for. `param`: the parameter's own name. */
   echo(page: RawPage, param: string, wanted: number): void;
   /** Pages so far. */
@@ -41,6 +50,8 @@ const echoPlaces: readonly (readonly string[])[] = [
 export function createBrakes(maxPages: number, way: keyof typeof emptyMax): Brakes {
   const fingerprints = new Set<string>();
   const positions = new Set<string>();
+  let last: string | null = null;
+  let moved = false;
   let pages = 0;
   let empty = 0;
   /** Which echo was right on the first page: only that one can be wrong on a later one. */
@@ -48,6 +59,16 @@ export function createBrakes(maxPages: number, way: keyof typeof emptyMax): Brak
   return {
     get pages() {
       return pages;
+    },
+    get last() {
+      return last;
+    },
+    get moved() {
+      return moved;
+    },
+    left(before, differed) {
+      last = before;
+      moved = differed;
     },
     seen(page) {
       pages += 1;
@@ -60,15 +81,28 @@ export function createBrakes(maxPages: number, way: keyof typeof emptyMax): Brak
       }
       if (empty > emptyMax[way])
         throw loop(`${emptyMax[way]} pages without a record came one after the other`, hints.end);
+      if (page.records === 0) return null;
+      const before = last;
+      last = page.fingerprint;
       // Pages of records that are all alike look alike: that says nothing.
-      if (page.records === 0 || (page.uniform && page.records > 1)) return false;
-      const again = fingerprints.has(page.fingerprint);
+      const again = saysNothing(page)
+        ? null
+        : page.fingerprint === before
+          ? 'before'
+          : fingerprints.has(page.fingerprint)
+            ? 'earlier'
+            : null;
       fingerprints.add(page.fingerprint);
+      moved ||= again === null && before !== null && before !== page.fingerprint;
       return again;
     },
-    forget: () => fingerprints.clear(),
-    asked(position) {
-      if (positions.has(position)) throw loop('The API sends to a page that was read already', hints.next);
+    forget() {
+      fingerprints.clear();
+      last = null;
+    },
+    asked(position, page) {
+      if (positions.has(position) && (page === undefined || saysNothing(page)))
+        throw loop('The API sends to a page that was read already', hints.next);
       positions.add(position);
     },
     echo(page, param, wanted) {
@@ -99,6 +133,20 @@ const hints = {
   param:
     'The parameter may have another name, or the API wants another kind of "pagination": its documentation says which.',
 } as const;
+
+/** Whether a page tells nothing of where the reading is. */
+function saysNothing(page: RawPage): boolean {
+  return page.records === 0 || (page.uniform && page.records > 1);
+}
+
+/**
+ * Whether a page that came again is the last one. Behind it an API may answer with it once more, or send from it to itself.
+ * That pages differed until then, or that as many have come as it says there are, tells it from an API which does not follow
+ * what it is asked for; that it says there is more contradicts it: then rows would be missing without a word.
+ */
+export function cameAgain(again: 'before' | 'earlier', told: Told, moved: boolean): boolean {
+  return again === 'before' && told !== 'more' && (moved || told === 'all');
+}
 
 /** The same records came again. */
 export function repeated(): MillraceError {

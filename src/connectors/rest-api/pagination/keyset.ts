@@ -22,7 +22,7 @@ export function keysetPager(config: KeysetConfig, brakes: Brakes): Pager {
       in: config.in ?? 'query',
     }),
     after(position, page) {
-      const again = brakes.seen(page);
+      const again = brakes.seen(page) !== null;
       const told = tell(page, { rows: null });
       const asked = position.at === 'after' ? position.after : null;
       const nothingNew = (record: unknown): boolean => fieldText(record, config.field) === asked;

@@ -1,47 +1,91 @@
 import { MillraceError } from '../../../core/errors.ts';
 import { isRaw } from '../../../core/exact-json.ts';
 import type { PaginationConfig } from '../../../core/rest.ts';
-import { expression, truthy } from '../jmespath.ts';
-import { type Brakes, repeated } from './brakes.ts';
+import { expression } from '../jmespath.ts';
+import { type Brakes, cameAgain, repeated } from './brakes.ts';
 import { nextLink } from './link-header.ts';
-import type { Next, PagePosition, Pager, PagerOptions, RawPage } from './pager.ts';
-import { teller } from './totals.ts';
+import type { Led, Next, PagePosition, Pager, PagerOptions, RawPage } from './pager.ts';
+import { denies, teller } from './totals.ts';
 
 type CursorConfig = Extract<PaginationConfig, { readonly type: 'cursor' }>;
 type NextUrlConfig = Extract<PaginationConfig, { readonly type: 'next_url' }>;
 
-/** An opaque cursor, in the body or a header. */
-export function cursorPager(config: CursorConfig, brakes: Brakes): Pager {
-  const find = config.next === undefined ? null : expression(config.next);
-  const tell = teller(config.has_more);
+/** How a list leads on: by a word for the next page, which each page has with it. */
+interface Lead {
+  readonly tell: ReturnType<typeof teller>;
+  readonly request: Pager['request'];
+  /** Where a page leads to; null when it does not lead on. */
+  readonly find: (page: RawPage) => string | null;
+  readonly position: (to: string, led: Led) => PagePosition;
+  readonly ended: string;
+  readonly resume: (position: PagePosition) => PagePosition | null;
+}
+
+function ledPager(brakes: Brakes, lead: Lead): Pager {
+  const notices = new Set<string>();
+  let led: string | null = null;
+  /** Null: not known, behind what an interrupted reading left. */
+  let read: number | null = 0;
   return {
     first: { at: 'first' },
     wantsKeys: false,
+    request: lead.request,
+    after(_, page): Next {
+      const again = brakes.seen(page);
+      if (again === null && read !== null) read += page.records;
+      const told = lead.tell(page, { rows: read });
+      if (told === 'end') return { end: 'the API says that there is no more' };
+      const to = lead.find(page);
+      if (to === null) return { end: lead.ended };
+      if (again !== null) {
+        if (!cameAgain(again, told, brakes.moved)) throw repeated();
+        if (told === null)
+          notices.add('The API sent from a page to that page again, which was taken for the last one.');
+        return { end: 'the last page came again' };
+      }
+      // A scroll keeps its word to the end, and an API that always has one leads on from nothing to the same nothing.
+      if (page.records === 0 && to === led && told !== 'more') return { end: 'a page without records' };
+      brakes.asked(to, page);
+      led = to;
+      return { next: lead.position(to, { before: brakes.last, moved: brakes.moved }) };
+    },
+    missing: () => null,
+    notices: () => [...notices],
+    resume(position) {
+      const at = lead.resume(position);
+      if (at?.at !== 'cursor' && at?.at !== 'url') return at;
+      brakes.left(at.before, at.moved);
+      led = at.at === 'cursor' ? at.cursor : at.url;
+      read = null;
+      return at;
+    },
+  };
+}
+
+/** An opaque cursor, in the body or a header. */
+export function cursorPager(config: CursorConfig, brakes: Brakes): Pager {
+  const find = config.next === undefined ? null : expression(config.next);
+  return ledPager(brakes, {
+    tell: teller(config.has_more),
     request: (position) => ({
       params: position.at === 'cursor' ? { [config.cursor_param]: position.cursor } : {},
       in: config.in ?? 'query',
     }),
-    after(_, page) {
-      if (brakes.seen(page)) throw repeated();
-      if (tell(page, { rows: null }) === 'end') return { end: `"${config.has_more}" says so` };
-      const given =
+    find: (page) =>
+      cursorText(
         config.next_header === undefined
           ? (find?.(page.envelope()) ?? null)
-          : page.header(config.next_header);
-      const cursor = cursorText(given);
-      if (cursor === null) return { end: 'there is no further cursor' };
-      brakes.asked(cursor);
-      return { next: { at: 'cursor', cursor } };
-    },
-    missing: () => null,
-    notices: () => [],
+          : page.header(config.next_header),
+      ),
+    position: (cursor, led) => ({ at: 'cursor', cursor, ...led }),
+    ended: 'there is no further cursor',
     resume: (position) => (position.at === 'cursor' || position.at === 'first' ? position : null),
-  };
+  });
 }
 
-/** `false`, `0`-less: what ends a list is absent, null, false or empty. Objects are sent as JSON, as Elasticsearch wants it. */
+/** Null where a list ends. Objects are sent as JSON, as Elasticsearch wants it. */
 function cursorText(given: unknown): string | null {
-  if (!truthy(given)) return null;
+  if (denies(given)) return null;
   if (typeof given === 'string') return given;
   if (isRaw(given)) return given.rawJSON;
   return typeof given === 'object' ? JSON.stringify(given) : String(given);
@@ -57,7 +101,7 @@ export function nextUrlPager(config: NextUrlConfig, brakes: Brakes, way: PagerOp
   const find = expression(config.next);
   return urlPager(brakes, way, (page) => {
     const given = find(page.envelope());
-    return typeof given === 'string' && given !== '' ? given : null;
+    return typeof given === 'string' && !denies(given) ? given : null;
   });
 }
 
@@ -67,30 +111,25 @@ function urlPager(
   find: (page: RawPage) => string | null,
 ): Pager {
   const bare = (url: URL): string => withoutCredentials(url).href;
-  return {
-    first: { at: 'first' },
-    wantsKeys: false,
+  return ledPager(brakes, {
+    tell: teller(undefined),
     request: (position) => ({
       params: {},
       in: 'query',
       ...(position.at === 'url' ? { url: position.url } : {}),
     }),
-    after(_, page): Next {
-      if (brakes.seen(page)) throw repeated();
+    find(page) {
       const given = find(page);
-      if (given === null) return { end: 'there is no further address' };
-      const url = bare(followed(given, page.url, base));
-      brakes.asked(url);
-      return { next: { at: 'url', url } };
+      return given === null ? null : bare(followed(given, page.url, base));
     },
-    missing: () => null,
-    notices: () => [],
-    resume(position: PagePosition) {
+    position: (url, led) => ({ at: 'url', url, ...led }),
+    ended: 'there is no further address',
+    resume(position) {
       if (position.at === 'first') return position;
       const url = position.at === 'url' ? URL.parse(position.url) : null;
-      return url?.origin === base.origin ? { at: 'url', url: bare(url) } : null;
+      return position.at === 'url' && url?.origin === base.origin ? { ...position, url: bare(url) } : null;
     },
-  };
+  });
 }
 
 /**

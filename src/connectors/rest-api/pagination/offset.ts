@@ -57,7 +57,7 @@ class OffsetPager implements Pager {
   }
 
   after(position: PagePosition, page: RawPage): Next {
-    const again = this.#brakes.seen(page);
+    const again = this.#brakes.seen(page) !== null;
     if (page.skipped !== null) return this.#skip(this.#asked(position), page, page.skipped);
     this.#largest = Math.max(this.#largest, page.records);
     if (this.#anyOffset === 'asked') return this.#learnt(position, page);

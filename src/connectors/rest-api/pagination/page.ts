@@ -1,5 +1,5 @@
 import type { PaginationConfig } from '../../../core/rest.ts';
-import { type Brakes, repeated } from './brakes.ts';
+import { type Brakes, cameAgain, repeated } from './brakes.ts';
 import type { PagePosition, Pager } from './pager.ts';
 import {
   endsPassedOver,
@@ -19,8 +19,6 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
   const tell = teller(config.has_more);
   let told: Told = null;
   const notices = new Set<string>();
-  let previous: string | null = null;
-  let different = false;
   let largest = 0;
   /** Null: unknown, as in a position that a former version stored. */
   let read: number | null = 0;
@@ -55,12 +53,10 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
         read = read === null || largest === 0 ? null : read + largest;
         return { next: { at: 'page', page: number + 1, read: before } };
       }
-      if (brakes.seen(page)) {
+      const again = brakes.seen(page);
+      if (again !== null) {
         told = tell(page, reach(number - 1));
-        // Behind its last page an API may answer with the last one again; that earlier pages differed, or that it says how
-        // many there are, tells it from one that does not know the parameter.
-        if (page.fingerprint !== previous || told === 'more' || !(different || told === 'all'))
-          throw repeated();
+        if (!cameAgain(again, told, brakes.moved)) throw repeated();
         if (told === null && page.records >= largest)
           notices.add(
             `Behind page ${number - 1} the API answered with that page again, which was taken for the last one.`,
@@ -68,8 +64,6 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
         return { end: 'the last page came again' };
       }
       brakes.echo(page, config.page_param, number);
-      different ||= previous !== null;
-      previous = page.fingerprint;
       const before = read;
       if (read !== null) read += page.records;
       const total = totalOf(page);
@@ -91,7 +85,7 @@ export function pagePager(config: PageConfig, brakes: Brakes): Pager {
       if (position.at === 'first') return position;
       if (position.at !== 'page') return null;
       // Whoever came that far had pages that differ: the last one may come again.
-      different = position.page > start + 1;
+      brakes.left(null, position.page > start + 1);
       read = position.read;
       // Rows may have moved to the page before meanwhile.
       return { ...position, page: Math.max(start, position.page - 1) };

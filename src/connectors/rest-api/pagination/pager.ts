@@ -18,9 +18,17 @@ export type PagePosition =
   | { readonly at: 'offset'; readonly offset: number; readonly tail: readonly string[] }
   /** `read`: rows in front of the page before, which a resumed reading begins with; null where that is not known. */
   | { readonly at: 'page'; readonly page: number; readonly read: number | null }
-  | { readonly at: 'cursor'; readonly cursor: string }
-  | { readonly at: 'url'; readonly url: string }
+  | ({ readonly at: 'cursor'; readonly cursor: string } & Led)
+  | ({ readonly at: 'url'; readonly url: string } & Led)
   | { readonly at: 'after'; readonly after: string };
+
+/** What a page that comes again is told by. */
+export interface Led {
+  /** The fingerprint of the page that led here; null where that is not known. */
+  readonly before: string | null;
+  /** Pages had differed until then. */
+  readonly moved: boolean;
+}
 
 /** What asking for a position adds to the request. */
 export interface PageRequest {

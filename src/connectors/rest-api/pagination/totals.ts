@@ -90,8 +90,8 @@ export function teller(hasMore: string | undefined): (page: RawPage, reach: Reac
   };
 }
 
-/** XML has texts only, and some APIs count truth. */
-function denies(value: unknown): boolean {
+/** Whether a value says that there is nothing: XML has texts only, some APIs count truth, and 0 is where no list goes on. */
+export function denies(value: unknown): boolean {
   return (
     !truthy(value) || value === 0 || (typeof value === 'string' && /^\s*(false|no|0|null)?\s*$/i.test(value))
   );
