@@ -535,6 +535,15 @@ describe.each([
       return leading(list.slice(place, place + 10), 'same');
     };
     expect(walk(config, scroll)).toMatchObject({ error: null, ids: list, requests: 5 });
+    let requests = 0;
+    // The API keeps the place: what was asked for ahead, and had not landed, is not there any more.
+    const interrupted: Server = (params, at) => {
+      const answer = scroll(params, at);
+      requests += 1;
+      if (requests === 3) place += 10;
+      return answer;
+    };
+    expect(new Set(walk(config, interrupted, { interrupt: 3 }).ids)).toEqual(new Set(list));
     let counted = 0;
     const endless: Server = () => {
       counted += 1;

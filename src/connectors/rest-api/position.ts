@@ -3,7 +3,11 @@ import { MillraceError } from '../../core/errors.ts';
 import type { Cursor, ResolvedStream } from '../../core/model.ts';
 
 // Positions of earlier versions do not say what page led there.
-const led = { before: z.string().nullable().default(null), moved: z.boolean().default(false) };
+const led = {
+  before: z.string().nullable().default(null),
+  moved: z.boolean().default(false),
+  scroll: z.boolean().default(false),
+};
 
 const pagePosition = z.discriminatedUnion('at', [
   z.object({ at: z.literal('first') }),

@@ -46,14 +46,17 @@ function ledPager(brakes: Brakes, lead: Lead): Pager {
       // A scroll keeps its word to the end, and an API that always has one leads on from nothing to the same nothing.
       if (page.records === 0 && to === led && told !== 'more') return { end: 'a page without records' };
       brakes.asked(to, page);
+      const scroll = to === led;
       led = to;
-      return { next: lead.position(to, { before: brakes.last, moved: brakes.moved }) };
+      return { next: lead.position(to, { before: brakes.last, moved: brakes.moved, scroll }) };
     },
     missing: () => null,
     notices: () => [...notices],
     resume(position) {
       const at = lead.resume(position);
       if (at?.at !== 'cursor' && at?.at !== 'url') return at;
+      // What had been asked for and has not landed would be missing.
+      if (at.scroll) return null;
       brakes.left(at.before, at.moved);
       led = at.at === 'cursor' ? at.cursor : at.url;
       read = null;

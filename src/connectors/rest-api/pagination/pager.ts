@@ -28,6 +28,8 @@ export interface Led {
   readonly before: string | null;
   /** Pages had differed until then. */
   readonly moved: boolean;
+  /** The word that leads on is that of a scroll, where the API keeps the place: nothing can be asked for twice. */
+  readonly scroll: boolean;
 }
 
 /** What asking for a position adds to the request. */
