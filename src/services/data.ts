@@ -15,7 +15,7 @@ export function createDataService(context: Context): DataService {
           hint:
             known.length === 0
               ? 'Nothing has landed yet: run sync_connector first.'
-              : suggestion(table, known),
+              : `${suggestion(table, known)} The table of a stream that has not landed, or that another program dropped, comes with the stream's next run.`,
           nextActions: [{ tool: 'describe_data', arguments: {}, why: 'lists the landed tables' }],
         });
       }

@@ -13,8 +13,11 @@ import {
   requestOf,
   streamOf,
   withWriter,
+  write,
 } from './sqlite-support.ts';
 
+const caps = { timeoutMs: 5000, maxRows: 1, maxBytes: 1000 };
+const never = new AbortController().signal;
 const script = fileURLToPath(new URL('./sqlite-process.ts', import.meta.url));
 
 interface Writing {
@@ -230,14 +233,39 @@ describe('dropping a connector', () => {
   });
 });
 
+it.each(['merge', 'replace'] as const)(
+  'a table that another program dropped is not among the landed ones until it lands again: %s',
+  async (mode) => {
+    const file = freshFile();
+    await land(file, requestOf(streamOf({ mode })), [[1, 'a']]);
+    await land(file, requestOf(streamOf({ mode, name: 'others' })), [[1, 'a']]);
+    await using warehouse = openWarehouse(file);
+    const tables = (): readonly string[] => warehouse.tables({}).map(({ table, rows }) => `${table} ${rows}`);
+    expect(tables()).toEqual(['shop__orders 1', 'shop__others 1']);
+    write(file, 'DROP TABLE shop__orders');
+    expect(tables()).toEqual(['shop__others 1']);
+    expect(warehouse.tables({ table: 'shop__orders' })).toEqual([]);
+    // That a connector has brought something here stays known.
+    expect(warehouse.states('shop')).toMatchObject([
+      { stream: 'orders', rows: 0, cursor: null },
+      { stream: 'others', rows: 1 },
+    ]);
+    expect((await warehouse.query('SELECT * FROM shop__others', caps, never)).row_count).toBe(1);
+    await land(file, requestOf(streamOf({ mode }), { epoch: 2 }), [[2, 'b']]);
+    expect(tables()).toEqual(['shop__orders 1', 'shop__others 1']);
+    write(file, 'DROP TABLE shop__orders');
+    await warehouse.drop('shop');
+    expect(tables()).toEqual([]);
+  },
+);
+
 it('a warehouse that is there and cannot be opened is not called empty', async () => {
   const file = freshFile();
   mkdirSync(file);
   await using warehouse = openWarehouse(file);
   expect(() => warehouse.tables({})).toThrow(/cannot be opened|could not be read/);
   expect(() => warehouse.states('shop')).toThrow(/cannot be opened|could not be read/);
-  const caps = { timeoutMs: 5000, maxRows: 1, maxBytes: 1000 };
-  expect(await failure(warehouse.query('SELECT 1', caps, new AbortController().signal))).toMatchObject({
+  expect(await failure(warehouse.query('SELECT 1', caps, never))).toMatchObject({
     code: 'destination_failed',
   });
 });

@@ -11,6 +11,8 @@ interface CursorRow {
   readonly cursor: string | null;
   readonly row_count: number;
   readonly last_synced_at: string | null;
+  /** The file is open to other programs: 0 where one has dropped the table. The next run makes it anew. */
+  readonly present: number;
 }
 
 interface ColumnRow {
@@ -37,6 +39,7 @@ export function readTables(
   return landed(db)
     .filter(
       (row) =>
+        row.present === 1 &&
         (filter.connector ?? row.connector) === row.connector &&
         (filter.table ?? row.table_name) === row.table_name,
     )
@@ -61,24 +64,25 @@ export function readStates(db: Database, connector: string): readonly StreamStat
     .map((row) => ({
       stream: row.stream,
       table: row.table_name,
-      cursor: row.cursor,
+      cursor: row.present === 1 ? row.cursor : null,
       rows: liveRows(db, row),
       ...(row.last_synced_at === null ? {} : { last_synced_at: row.last_synced_at }),
     }));
 }
 
-/** Without what another tool has dropped: the next run finds no table, either, and reads the stream anew. */
 function landed(db: Database): readonly CursorRow[] {
   return db
     .prepare(
-      `SELECT connector, stream, table_name, mode, cursor, row_count, last_synced_at FROM _millrace_cursors WHERE landed = 1
-       AND EXISTS (SELECT 1 FROM sqlite_schema WHERE name = table_name COLLATE NOCASE) ORDER BY connector, stream`,
+      `SELECT connector, stream, table_name, mode, cursor, row_count, last_synced_at,
+         table_name COLLATE NOCASE IN (SELECT name FROM sqlite_schema) AS present
+       FROM _millrace_cursors WHERE landed = 1 ORDER BY connector, stream`,
     )
     .all() as CursorRow[];
 }
 
 /** An index holds the marked rows alone, so that this does not scan. */
 function liveRows(db: Database, row: CursorRow): number {
+  if (row.present === 0) return 0;
   if (row.mode !== 'merge') return row.row_count;
   const { n } = db
     .prepare(`SELECT count(*) AS n FROM ${quote(row.table_name)} WHERE "_mr_deleted_at" IS NOT NULL`)
