@@ -103,7 +103,7 @@ export const restExpectations: Expectations = {
       hint: /data\.items/,
     },
     {
-      stream: { path: '/holes', cursor: 'at', primary_key: ['k'], rest: { records: 'data' } },
+      stream: { path: '/people', cursor: 'updated_at', primary_key: ['empty'], rest: { records: 'data' } },
       code: 'key_not_unique',
       hint: /primary_key/,
     },
