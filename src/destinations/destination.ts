@@ -79,6 +79,8 @@ export interface Replayed {
 export interface Committed {
   /** Rows the destination now holds because of this batch: unchanged re-reads count nothing. */
   readonly written: number;
+  /** Rows that this run had written before and that came otherwise now; absent when there are none. */
+  readonly again?: number;
   readonly rejects: number;
   /** Of the rejects, those that there was no room to keep; absent when all were kept. */
   readonly unkept?: number;

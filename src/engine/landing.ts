@@ -41,6 +41,8 @@ export interface LandingWriter {
   readonly hasRejects: boolean;
   /** Committed so far by this writer. */
   readonly written: number;
+  /** As of `Committed.again`, of all batches. */
+  readonly again: number;
   readonly rejects: number;
   /** Of the rejects, those that there was no room to keep. */
   readonly unkept: number;
@@ -159,6 +161,7 @@ export function createLanding(onFault: (detail: string) => void): Landing {
 
 function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => Promise<T>): LandingWriter {
   let written = 0;
+  let again = 0;
   let rejects = 0;
   let unkept = 0;
   let batches = 0;
@@ -192,6 +195,9 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
     get written() {
       return written;
     },
+    get again() {
+      return again;
+    },
     get rejects() {
       return rejects;
     },
@@ -208,6 +214,7 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
       call<Committed>({ op: 'commit', batch }).then(
         (committed) => {
           written += committed.written;
+          again += committed.again ?? 0;
           rejects += committed.rejects;
           unkept += committed.unkept ?? 0;
           grown.push(...(committed.changes ?? []));

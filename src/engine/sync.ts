@@ -83,6 +83,7 @@ export async function syncStream(
       progress.warn(reading.noticed?.() ?? []);
       progress.warn(bounded(writer.grown));
       progress.warn(notKept(writer.unkept));
+      progress.warn(metAgain(stream, writer.again));
     }
     if (!rebuilding && stream.detectDeletes) {
       await progress.stage('deletes', () =>
@@ -124,6 +125,16 @@ function notKept(rows: number): readonly string[] {
   return [
     `${rows} of the rejects are counted and not kept: there is no room for more than 10,000 of a stream. ` +
       'Mend the mapping and run sync_connector with full_refresh: true, which reads them again.',
+  ];
+}
+
+/** A table's key is known to the server; of an API's records nobody says that it tells them apart. */
+function metAgain({ columnsGrow, primaryKey }: ResolvedStream, rows: number): readonly string[] {
+  if (columnsGrow !== true || rows === 0) return [];
+  return [
+    `${rows} records had the key (${primaryKey.join(', ')}) of another record of this run, and took its place. Where these are not ` +
+      'newer versions of one record, the key is too narrow: declare in `primary_key` all fields that tell records apart ' +
+      '(of a stream with a parent also the column of the parent), and run sync_connector with full_refresh: true.',
   ];
 }
 

@@ -121,3 +121,45 @@ test('a stream that asks otherwise may be smaller', async () => {
   expect(await sync()).toMatchObject({ status: 'succeeded' });
   expect(ids()).toEqual([0, 1, 2]);
 });
+
+test('a key that a later page shares is said, and a row that came twice is counted once', async () => {
+  const { path, sync, ids } = await start({ rest: { pagination: { type: 'next_url', next: 'next' } } }, {});
+  pages[path] = {
+    data: [
+      { id: 1, v: 'a' },
+      { id: 2, v: 'b' },
+    ],
+    next: `${api.url}/second`,
+  };
+  pages['/second'] = {
+    data: [
+      { id: 1, v: 'c' },
+      { id: 2, v: 'b' },
+      { id: 3, v: 'd' },
+    ],
+  };
+  const [stream] = (await sync()).streams;
+  expect(stream).toMatchObject({ status: 'succeeded', rows_read: 5, rows_written: 3 });
+  expect(stream?.warnings?.join()).toMatch(/1 records had the key \(id\) of another record.*primary_key/);
+  expect(ids()).toEqual([1, 2, 3]);
+  expect((await sync()).streams[0]).toMatchObject({ rows_written: 3 });
+});
+
+test("children whose declared key leaves their parent out are said to take each other's place", async () => {
+  const { sync, connector } = await start(
+    {
+      path: '/kids/{id}',
+      primary_key: ['id'],
+      rest: { parent: { stream: 'parents', field: 'id', param: 'id' } },
+    },
+    [],
+    [{ name: 'parents', path: '/parents' }],
+  );
+  pages['/parents'] = [{ id: 1 }, { id: 2 }];
+  pages['/kids/1'] = [{ id: 1, v: 'a' }];
+  pages['/kids/2'] = [{ id: 1, v: 'b' }];
+  const { streams } = await sync();
+  const kid = streams.find(({ stream }) => stream === 'a');
+  expect(kid, connector).toMatchObject({ rows_read: 2, rows_written: 1 });
+  expect(kid?.warnings?.join()).toMatch(/column of the parent/);
+});

@@ -99,7 +99,10 @@ describe('a column whose type changes at the source', () => {
     expect(
       await land(
         file,
-        requestOf(streamOf({ columns: [column('id', 'text'), column('v', 'text')] }), { epoch: 3 }),
+        requestOf(streamOf({ columns: [column('id', 'text'), column('v', 'text')] }), {
+          epoch: 3,
+          runId: 'run3',
+        }),
         [
           ['1', 'A'],
           ['3', 'c'],

@@ -47,7 +47,13 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
   let { layout } = opened;
   const target = building ? buildName(layout.table) : layout.table;
   const inserterFor = (of: Layout, columns: readonly Column[]) =>
-    createInserter(db, { table: target, layout: of, columns: columns.map((column) => column.name), runId });
+    createInserter(db, {
+      table: target,
+      layout: of,
+      columns: columns.map((column) => column.name),
+      runId,
+      counts: true,
+    });
   const columns = columnsOf(request, layout);
   let columnsNow = columns;
   let inserter = guarded(file, () => inserterFor(layout, columns));
@@ -107,6 +113,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       const {
         added,
         changed,
+        again,
         rejects: refused,
       } = grown.inserter.insert(fresh.values, fresh.rows, fresh.again);
       const given = batch.rejects ?? [];
@@ -119,13 +126,13 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       });
       count({
         rows_read: batch.rows + given.length,
-        rows_written: added + changed,
+        rows_written: added + changed - again,
         rows_deleted: 0,
         rejects,
         bytes_read: batch.bytes,
       });
       statements.position.run(batch.cursor, added, rejects, connector, stream.name);
-      return { added, changed, rejects, unkept, grown, changes: [...grown.changes, ...fresh.changes] };
+      return { added, changed, again, rejects, unkept, grown, changes: [...grown.changes, ...fresh.changes] };
     });
     ({ layout, inserter } = done.grown);
     columnsNow = batch.columns ?? columnsNow;
@@ -135,7 +142,8 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
     rejectsOfBuild += done.rejects;
     hasRejects ||= done.rejects > 0;
     return {
-      written: done.added + done.changed,
+      written: done.added + done.changed - done.again,
+      ...(done.again === 0 ? {} : { again: done.again }),
       rejects: done.rejects,
       ...(done.unkept === 0 ? {} : { unkept: done.unkept }),
       ...(done.changes.length === 0 ? {} : { changes: done.changes }),
