@@ -194,6 +194,39 @@ describe('columns learnt from records', () => {
     );
   });
 
+  it('law: in textual formats every value has a place, also beside objects, and in a later run', () => {
+    const texts = fc.oneof(
+      fc.constantFrom<unknown>('3', 'true', '1.50', '-0', '007', 'x', '2026-01-02', '', null, { a: 1 }, [
+        '3',
+        '4',
+      ]),
+      fc.string(),
+    );
+    fc.assert(
+      fc.property(fc.array(fc.array(texts, { minLength: 1, maxLength: 4 }), { maxLength: 6 }), (groups) => {
+        let maker = createRowMaker({ columns: [] });
+        for (const [run, group] of groups.entries()) {
+          if (run % 2 === 1) maker = createRowMaker({ columns: maker.columns });
+          const { values } = maker.rows(
+            group.map((a) => ({ a })),
+            true,
+          );
+          const [column] = maker.columns;
+          expect(values).toHaveLength(group.length);
+          for (const [at, value] of values.entries()) {
+            const came = group[at];
+            expect(value === null).toBe(came === null);
+            if (came !== null && column?.type === 'json') {
+              const read = JSON.parse(String(value));
+              expect(typeof came === 'string' ? value : read).toEqual(came);
+            }
+          }
+        }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
   it('goes on from the columns that have landed', () => {
     const first = createRowMaker({ columns: [] });
     first.rows([{ a: 1.5, b: 'x' }], false);

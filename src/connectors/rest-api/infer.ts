@@ -138,7 +138,9 @@ function landedValue(value: unknown, kind: Kind, textual: boolean): Value | unde
     case 'string':
       return asText(value);
     case 'json':
-      return typeof value === 'string' ? undefined : JSON.stringify(value);
+      if (typeof value !== 'string') return JSON.stringify(value);
+      // In textual formats a text that stands for a number or a boolean is one, and is JSON as it is.
+      return widen(kind, kindOf(value, textual)) === kind ? value : undefined;
     case 'integer':
       if (typeof value === 'number') return Number.isSafeInteger(value) ? value : undefined;
       break;
