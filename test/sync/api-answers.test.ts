@@ -1,6 +1,7 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Run, Stream } from '../../src/core/model.ts';
 import {
   type MillraceProcess,
@@ -8,7 +9,7 @@ import {
   syncToEnd,
   temporaryDirectory,
 } from '../support/millrace-process.ts';
-import { answer, serve, type TestApi } from '../support/rest-apis.ts';
+import { answer, queryOf, serve, type TestApi } from '../support/rest-apis.ts';
 
 /** What an API answers once, and wrongly: nothing that has landed may go by it, and what was chosen before is remembered. */
 
@@ -21,6 +22,7 @@ let count = 0;
 
 beforeAll(async () => {
   api = await serve((request, response) => {
+    if (request.url?.startsWith('/filtered')) return answerSlice(request, response);
     answer(response, 200, pages[new URL(request.url ?? '', 'http://x').pathname] ?? []);
   });
   millrace = await startMillrace({
@@ -70,6 +72,22 @@ async function start(
       }
     },
   };
+}
+
+/** 50 records, 10 a page, of which the third and the last page have none that is ok; every way of paging. */
+const all = Array.from({ length: 50 }, (_, at) => ({
+  id: at + 1,
+  ok: at % 3 !== 0 && ![2, 4].includes(Math.floor(at / 10)),
+}));
+function answerSlice(request: IncomingMessage, response: ServerResponse): void {
+  const query = queryOf(request);
+  const after = query.get('after');
+  const from =
+    after === null
+      ? Number(query.get('offset') ?? (Number(query.get('page') ?? 1) - 1) * 10)
+      : all.findIndex(({ id }) => id > Number(after));
+  const items = from < 0 ? [] : all.slice(from, from + Number(query.get('limit') ?? 10));
+  answer(response, 200, request.url?.startsWith('/filtered-bare') ? items : { items });
 }
 
 const many = (rows: number): { readonly id: number; readonly at: string }[] =>
@@ -162,4 +180,31 @@ test("children whose declared key leaves their parent out are said to take each 
   const kid = streams.find(({ stream }) => stream === 'a');
   expect(kid, connector).toMatchObject({ rows_read: 2, rows_written: 1 });
   expect(kid?.warnings?.join()).toMatch(/column of the parent/);
+});
+
+const paginations = {
+  offset: { type: 'offset', offset_param: 'offset', limit_param: 'limit', limit: 10 },
+  page: { type: 'page', page_param: 'page' },
+  keyset: { type: 'keyset', param: 'after', field: 'id' },
+  auto: { type: 'auto' },
+} as const;
+
+describe.each(Object.entries(paginations))('pages by %s are judged as they came', (_, pagination) => {
+  test.each([
+    ['items[?ok]', '/filtered', undefined],
+    ['items[?ok]', '/filtered', ['id']],
+    ['items[?ok].{id: id, twice: id}', '/filtered', undefined],
+    ['items[?ok] | [0:100]', '/filtered', ['id']],
+    ['[?ok]', '/filtered-bare', undefined],
+    ['items[?id > `1000`]', '/filtered', undefined],
+  ])('before records are filtered: %s from %s by %s', async (records, path, primary_key) => {
+    const { sync, ids } = await start(
+      { path, ...(primary_key === undefined ? {} : { primary_key }), rest: { records, pagination } },
+      [],
+    );
+    const run = await sync();
+    expect(run, JSON.stringify(run)).toMatchObject({ status: 'succeeded' });
+    if (records.includes('1000')) return expect(run.totals.rows_read).toBe(0);
+    expect(ids()).toEqual(all.filter(({ ok }) => ok).map(({ id }) => id));
+  });
 });

@@ -9,6 +9,7 @@ export type Expression = (data: unknown) => unknown;
 interface Node {
   readonly type: string;
   readonly name?: string;
+  readonly value?: unknown;
   readonly children?: readonly Node[];
 }
 
@@ -50,6 +51,54 @@ export function leadingPath(text: string): readonly string[] {
   while (node !== undefined && namesOf(node) === null)
     node = beginsInside.has(node.type) ? node.children?.[0] : undefined;
   return node === undefined ? [] : (namesOf(node) ?? []);
+}
+
+/** The list that an expression goes through first, as it stands in the page; null where there is none, or it is made up. */
+export function listIn(text: string): (page: unknown) => readonly unknown[] | null {
+  const base = innermost(parse(text))?.children?.[0];
+  return (page) => {
+    const list = base === undefined ? undefined : atNode(page, base);
+    return Array.isArray(list) ? list : null;
+  };
+}
+
+/** Whether an expression only leaves records out: `items[?ok]`. What it finds are the records themselves. */
+export function onlyFilters(text: string): boolean {
+  const node = parse(text);
+  return (
+    node.type === 'FilterProjection' && node === innermost(node) && node.children?.[1]?.type === 'Identity'
+  );
+}
+
+const projections: ReadonlySet<string> = new Set(['Projection', 'FilterProjection', 'Flatten']);
+
+/** Of the parts that go through a list, the one that comes first. */
+function innermost(node: Node): Node | null {
+  const before = beginsInside.has(node.type) ? node.children?.[0] : undefined;
+  const inner = before === undefined ? null : innermost(before);
+  return inner ?? (projections.has(node.type) ? node : null);
+}
+
+/** What names, indexes and slices lead to; of a slice the list that it is cut out of. */
+function atNode(data: unknown, node: Node): unknown {
+  const [first, second] = node.children ?? [];
+  switch (node.type) {
+    case 'Identity':
+    case 'Current':
+      return data;
+    case 'Field':
+      return atPath(data, [node.name ?? '']);
+    case 'Index':
+      return Array.isArray(data) ? data.at(Number(node.value)) : undefined;
+    case 'Slice':
+      return data;
+    case 'Subexpression':
+    case 'IndexExpression':
+    case 'Pipe':
+      return first === undefined || second === undefined ? undefined : atNode(atNode(data, first), second);
+    default:
+      return undefined;
+  }
 }
 
 /** What is made of that which its first part finds. */

@@ -8,6 +8,7 @@ import { createPager, type PagePosition, type Pager } from './pagination/pager.t
 import { type ListsSeen, noListsSeen } from './pagination/signs.ts';
 import { type Parent, type ParentPlace, parentsFrom } from './parents.ts';
 import type { StreamPlan } from './plan.ts';
+import { keepsRecords } from './records.ts';
 import { listUrl } from './request.ts';
 import { restartable } from './restart.ts';
 import { firstPagePlan, isOpen, lookBytes, settle, unsure } from './settle.ts';
@@ -62,7 +63,7 @@ function pagerFor(list: ListContext): Pager {
   return createPager(plan.pagination, {
     maxPages: plan.maxPages,
     // Pages may overlap only where rows are found again by their own fields.
-    keyed: key.length > 0 && plan.explode === null,
+    keyed: key.length > 0 && keepsRecords(plan),
     url: listUrl(settings, plan, asked),
     withoutCredentials: client.withoutCredentials,
   });

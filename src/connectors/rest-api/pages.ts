@@ -9,7 +9,7 @@ import type { JsonRecord } from './infer.ts';
 import type { LookedPage } from './looked.ts';
 import type { PagePosition, Pager, RawPage } from './pagination/pager.ts';
 import type { StreamPlan } from './plan.ts';
-import { parserFor, shaper } from './records.ts';
+import { keepsRecords, parserFor, shaper } from './records.ts';
 import { type Asked, pageRequest } from './request.ts';
 import { createRules, type Rules, ruledFailure } from './rules.ts';
 
@@ -125,7 +125,9 @@ async function* parsed(
       textual: parser.textual,
     };
   }
-  const facts = tally.facts();
+  const listed = parser.listed?.() ?? null;
+  const facts =
+    listed === null ? tally.facts() : factsOf(listed, tally.facts(), { shape, key, wantsKeys, plan });
   if (facts.records === 0 && verdict.rule === null)
     refuseAbsent(plan, { found: parser.found, envelope: parser.envelope(), clean: client.clean });
   const isTree = content.format === 'json' || content.format === 'xml';
@@ -153,8 +155,10 @@ function ruleOn(rules: Rules, status: number, value: unknown, client: HttpClient
 
 interface Tally {
   add(raw: readonly unknown[], records: readonly JsonRecord[]): void;
-  facts(): Pick<RawPage, 'records' | 'first' | 'last' | 'keys' | 'uniform'>;
+  facts(): Facts;
 }
+
+type Facts = Pick<RawPage, 'records' | 'first' | 'last' | 'keys' | 'uniform'>;
 
 function createTally(key: readonly string[]): Tally {
   let count = 0;
@@ -177,6 +181,27 @@ function createTally(key: readonly string[]): Tally {
       uniform: count > 1 && JSON.stringify(first) === JSON.stringify(last),
     }),
   };
+}
+
+/** The same of a page whose records were made of this list: it is judged as it came, before any filter. */
+function factsOf(listed: readonly unknown[], made: Facts, { shape, key, wantsKeys, plan }: Shaping): Facts {
+  const [first, last] = [listed[0], listed.at(-1)];
+  const keeps = keepsRecords(plan);
+  return {
+    records: listed.length,
+    // Where records are made anew, the fields that a pagination names are theirs.
+    first: keeps ? first : (made.first ?? first),
+    last: keeps ? last : (made.last ?? last),
+    keys: wantsKeys && keeps ? shape(listed).map((record) => keyText(record, key)) : [],
+    uniform: listed.length > 1 && JSON.stringify(first) === JSON.stringify(last),
+  };
+}
+
+interface Shaping {
+  readonly shape: (records: readonly unknown[]) => readonly JsonRecord[];
+  readonly key: readonly string[];
+  readonly wantsKeys: boolean;
+  readonly plan: StreamPlan;
 }
 
 function keyText(record: JsonRecord, key: readonly string[]): string | null {

@@ -3,6 +3,7 @@
 import { isRaw } from '../../core/exact-json.ts';
 import type { ListContext } from './pages.ts';
 import { createPager, type PagePosition, type Pager } from './pagination/pager.ts';
+import { keepsRecords } from './records.ts';
 import { everything, listUrl } from './request.ts';
 import { restartable } from './restart.ts';
 
@@ -49,7 +50,7 @@ export async function* parentsFrom(
   const newPager = (): Pager =>
     createPager(plan.pagination, {
       maxPages: plan.maxPages,
-      keyed: true,
+      keyed: keepsRecords(plan),
       url: listUrl(settings, plan, everything),
       withoutCredentials: client.withoutCredentials,
     });

@@ -10,7 +10,7 @@ import type { PageParser } from './formats/page.ts';
 import { type Pick, wholePage } from './formats/whole.ts';
 import { xmlPage } from './formats/xml.ts';
 import type { JsonRecord } from './infer.ts';
-import { atPath, expression, plainPath } from './jmespath.ts';
+import { atPath, expression, listIn, onlyFilters, plainPath } from './jmespath.ts';
 import type { StreamPlan } from './plan.ts';
 import type { Rules } from './rules.ts';
 
@@ -43,6 +43,11 @@ export function parserFor(
   }
 }
 
+/** Whether records come as they stand in the page, so that a key that is found in one is found in the other. */
+export function keepsRecords({ records, explode }: StreamPlan): boolean {
+  return explode === null && (records === null || plainPath(records) !== null || onlyFilters(records));
+}
+
 /** Whether the pagination asks for something inside of the records, which a stream has let go by then. */
 function looksInto({ pagination }: StreamPlan, records: readonly string[]): boolean {
   const asked = [
@@ -59,13 +64,14 @@ function looksInto({ pagination }: StreamPlan, records: readonly string[]): bool
 function picker({ records }: StreamPlan, inspect: Inspect): Pick {
   const path = records === null ? [] : plainPath(records);
   const find = records === null || path !== null ? null : expression(records);
+  const list = records === null || path !== null ? null : listIn(records);
   return (page) => {
     if (inspect(page)) return { records: [], found: true };
     const value = find === null ? atPath(page, path ?? []) : find(page);
     if (value === undefined) return { records: [], found: false };
     // Of more than a path, nothing is also what comes of a page that has no place for it.
     if (value === null) return { records: [], found: path !== null };
-    if (Array.isArray(value)) return { records: value, found: true };
+    if (Array.isArray(value)) return { records: value, found: true, listed: list?.(page) ?? null };
     return typeof value === 'object' && !isRaw(value)
       ? { records: [value], found: true }
       : { records: [], found: false };

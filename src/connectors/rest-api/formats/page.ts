@@ -19,6 +19,8 @@ export interface PageParser {
   readonly found: boolean;
   /** The page without its records; null where the format has no such thing. Throws when it was too large to keep. */
   envelope(): unknown;
+  /** The list in the page that the records were made of, where that is another one: before a filter. */
+  listed?(): readonly unknown[] | null;
   /** Tells one page's records from another's, however the bytes were cut on their way. */
   fingerprint(): string;
   /** True when values are texts that may stand for numbers and booleans (CSV, XML). */

@@ -6,7 +6,12 @@ import { decodeUtf8 } from './text.ts';
 import { xmlPage } from './xml.ts';
 
 /** What an expression, or the rules of a stream, make of a whole page. */
-export type Pick = (page: unknown) => { readonly records: readonly unknown[]; readonly found: boolean };
+export type Pick = (page: unknown) => {
+  readonly records: readonly unknown[];
+  readonly found: boolean;
+  /** As of `PageParser.listed`. */
+  readonly listed?: readonly unknown[] | null;
+};
 
 /**
  * A page that has to be held whole, because an expression looks at all of it: `records` that is more than a path, a rule
@@ -16,6 +21,7 @@ export function wholePage(format: 'json' | 'xml', pick: Pick): PageParser {
   const hash = createHash('sha1');
   let page: unknown = null;
   let found = false;
+  let listed: readonly unknown[] | null = null;
   return {
     textual: format === 'xml',
     get found() {
@@ -27,15 +33,19 @@ export function wholePage(format: 'json' | 'xml', pick: Pick): PageParser {
       const picked = pick(page);
       found = picked.found;
       const { records } = picked;
+      listed = picked.listed ?? null;
+      // One page after the other may have no record that is wanted, and be another page each time.
+      if (listed !== null) hashRecords(hash, listed);
       // Records of one page are alike in size: so many of them make a group.
       const each = Math.max(1, Math.floor((groupBytes * records.length) / Math.max(1, read.bytes)));
       for (let at = 0; at < records.length; at += each) {
         const some = records.slice(at, at + each);
-        hashRecords(hash, some);
+        if (listed === null) hashRecords(hash, some);
         yield { records: some, bytes: Math.round((read.bytes * some.length) / records.length) };
       }
     },
     envelope: () => page,
+    listed: () => listed,
     fingerprint: () => hash.copy().digest('base64url'),
   };
 }
