@@ -81,7 +81,7 @@ export interface Batch {
   /**
    * For `append` only: the rows from this index on may be read again, by a later run or after a crash, and
    * must be recognised then. `reset`: forget what was to be recognised before this batch. `complete`: this reading has
-   * met everything that could come again; what earlier ones remembered and it did not meet is forgotten.
+   * asked for everything that could come again; what it did not meet, and the one before neither, is forgotten.
    */
   readonly overlap?: { readonly from: number; readonly reset: boolean; readonly complete?: boolean };
   /** From this batch on the stream has these columns: those before, perhaps wider, and new ones behind. Laid out anew in the same transaction. */

@@ -71,6 +71,8 @@ class RestReading implements Reading {
   /** Whether the next batch has to say what its columns are. */
   #columnsDue: boolean;
   #older = 0;
+  /** Some record has come. */
+  #met = false;
 
   constructor(options: ReadOptions) {
     const { stream, plan, from } = options;
@@ -148,8 +150,10 @@ class RestReading implements Reading {
       rows: 0,
       bytes: 0,
       cursor: writePosition({ of: this.#of, mark: this.#mark, high, run: null }),
-      // A reading that was resumed began behind rows that an earlier one remembered.
-      ...(stream.mode === 'append' ? { overlap: { from: 0, reset: false, complete: !this.resumed } } : {}),
+      // A reading that was resumed began behind rows that an earlier one remembered; one that nothing came of says nothing.
+      ...(stream.mode === 'append'
+        ? { overlap: { from: 0, reset: false, complete: !this.resumed && this.#met } }
+        : {}),
     };
   }
 
@@ -183,6 +187,7 @@ class RestReading implements Reading {
   /** Rows of some records. The position is set by who hands them on. */
   #batch(event: Extract<ReadEvent, { readonly kind: 'records' }>, window: Window): Batch {
     const made = this.#maker.rows(event.records, event.textual);
+    this.#met ||= made.rows > 0;
     if (this.#maker.takeChanged()) this.#columnsDue = true;
     const { values, rows } = this.#keepNewer(made.values, made.rows, window);
     const columns = this.#columnsDue ? this.#maker.columns : null;

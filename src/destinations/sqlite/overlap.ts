@@ -56,6 +56,8 @@ export interface OverlapOptions {
 const earlier = 0;
 const current = 1;
 const built = 2;
+/** As `earlier`; the last complete reading did not meet them. */
+const missed = 3;
 
 /**
  * Must be called, and used, inside a transaction: it moves what the last read remembered to what this one has to
@@ -79,14 +81,19 @@ export function createOverlap(
     'INSERT INTO _millrace_overlap (connector, stream, part, hash, n) VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1',
   );
   const find = db.prepare(
-    `SELECT 1 FROM _millrace_overlap WHERE ${own} IN (${earlier}, ${part}) AND hash = ? AND n > 0`,
+    `SELECT 1 FROM _millrace_overlap WHERE ${own} IN (${earlier}, ${missed}, ${part}) AND hash = ? AND n > 0`,
   );
   const takeOne = db.prepare(
-    `UPDATE _millrace_overlap SET n = n - 1 WHERE ${own} = ${earlier} AND hash = ? AND n > 0`,
+    `UPDATE _millrace_overlap SET n = n - 1 WHERE ${own} = ? AND hash = ? AND n > 0`,
+  );
+  const move = db.prepare(
+    `INSERT INTO _millrace_overlap (connector, stream, part, hash, n)
+     SELECT connector, stream, ?, hash, n FROM _millrace_overlap WHERE ${own} = ? AND n > 0
+     ON CONFLICT DO UPDATE SET n = n + excluded.n`,
   );
   const forget = db.prepare(`DELETE FROM _millrace_overlap WHERE ${own} = ?`);
   const count = db.prepare(
-    `SELECT coalesce(sum(n), 0) AS rows FROM _millrace_overlap WHERE ${own} = ${earlier}`,
+    `SELECT coalesce(sum(n), 0) AS rows FROM _millrace_overlap WHERE ${own} IN (${earlier}, ${missed})`,
   );
   /** How many rows are still to be recognised by all their values; 0 for most batches, which then cost nothing. */
   let left = 0;
@@ -97,11 +104,7 @@ export function createOverlap(
   if (building) forget.run(connector, stream, built);
   else {
     // What the last read remembered is what this one has to recognise.
-    db.prepare(
-      `INSERT INTO _millrace_overlap (connector, stream, part, hash, n)
-       SELECT connector, stream, ${earlier}, hash, n FROM _millrace_overlap WHERE ${own} = ${current}
-       ON CONFLICT DO UPDATE SET n = n + excluded.n`,
-    ).run(connector, stream);
+    move.run(earlier, connector, stream, current);
     forget.run(connector, stream, current);
   }
   // Where columns grow while a stream is read, some rows of this read have come by already, and do not come again in it.
@@ -113,7 +116,8 @@ export function createOverlap(
 
   /** Whether the row has landed; the place where it stands when that was under other columns. */
   const recognise = (key: Buffer, row: () => readonly Value[]): boolean | Place => {
-    if (left > 0 && takeOne.run(connector, stream, key).changes > 0) {
+    const take = (of: number): boolean => takeOne.run(connector, stream, of, key).changes > 0;
+    if (left > 0 && (take(earlier) || take(missed))) {
       left -= 1;
       return true;
     }
@@ -122,7 +126,7 @@ export function createOverlap(
 
   /** Parts 0 and 1 belong to the table that readers see, part 2 to the one that is built aside. */
   const forgetAll = (of: number = part): void => {
-    for (const one of of === built ? [built] : [earlier, current]) forget.run(connector, stream, one);
+    for (const one of of === built ? [built] : [earlier, missed, current]) forget.run(connector, stream, one);
     changed?.forget();
     left = 0;
   };
@@ -154,9 +158,12 @@ export function createOverlap(
       // Only now: rows of this very batch may be among what is forgotten.
       if (overlap?.reset === true) forgetAll();
       if (overlap?.complete === true && !building) {
+        // An answer may lack a row once and bring it later: so what was missed is forgotten when it is missed again.
+        forget.run(connector, stream, missed);
+        move.run(missed, connector, stream, earlier);
         forget.run(connector, stream, earlier);
         changed?.forget();
-        left = 0;
+        recount();
       }
       for (const key of keys.slice(from)) if (key !== null) remember.run(connector, stream, part, key);
       const again = known.flatMap((place, row) =>
