@@ -125,7 +125,12 @@ export interface Source extends AsyncDisposable {
    */
   judge?(columns: readonly Column[]): (values: Value[]) => string | null;
   /** Begins to read from a position; null means from the beginning. */
-  read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading>;
+  read(
+    stream: ResolvedStream,
+    from: Cursor | null,
+    signal: AbortSignal,
+    parents?: readonly string[] | null,
+  ): Promise<Reading>;
 }
 
 /**

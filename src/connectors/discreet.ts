@@ -26,8 +26,8 @@ export function discreet(source: Source, clean: (text: string) => string): Sourc
     preview: (stream, limit, signal) => guarded(source.preview(stream, limit, signal), signal),
     remarks: remarks && ((stream) => sentences(remarks.call(source, stream))),
     judge: judge && ((columns) => judge.call(source, columns)),
-    read: async (stream, from, signal) =>
-      discreetReading(await guarded(source.read(stream, from, signal), signal), { clean, signal }),
+    read: async (stream, from, signal, parents) =>
+      discreetReading(await guarded(source.read(stream, from, signal, parents), signal), { clean, signal }),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
   return whole as Source;

@@ -56,6 +56,11 @@ export interface ResolvedStream {
   /** The table that a name without a schema led to, as SQL; absent where the name says it itself. */
   readonly relation?: string;
   /**
+   * Lists are read for the values of another stream, from a mark on, and this column has the value: of one without a row
+   * here everything is read.
+   */
+  readonly parentColumn?: string;
+  /**
    * The columns are what was seen so far: batches may bring more, or wider ones (`Batch.columns`), and a column that is
    * not among them is not gone. What has landed before is kept as it is until then.
    */

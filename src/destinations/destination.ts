@@ -103,6 +103,8 @@ export interface Writer extends AsyncDisposable {
   readonly hasRejects: boolean;
   /** ONE transaction: rows, rejects, cursor, counts; `run_lost` and nothing written when the epoch is stale. */
   commit(batch: Batch): Promise<Committed>;
+  /** The different values of a column of the landed table, as text; null where texts may be other ones than the source's. */
+  valuesOf(column: string): Promise<readonly string[] | null>;
   /** Rows in the landed table (the one being built, for a rebuild) that are not marked deleted. */
   liveRows(): Promise<number>;
   /** Adds keys that exist at the source, for `markDeleted`. Kept outside the landed data until then. */

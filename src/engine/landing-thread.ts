@@ -63,6 +63,8 @@ async function carryOut(call: LandingCall): Promise<unknown> {
           failure = error;
           throw error;
         });
+    case 'valuesOf':
+      return await current().valuesOf(call.column);
     case 'liveRows':
       return await current().liveRows();
     case 'seenKeys':

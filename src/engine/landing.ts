@@ -52,6 +52,8 @@ export interface LandingWriter {
   send(batch: Batch): void;
   /** Waits until everything sent is committed. */
   drain(): Promise<void>;
+  /** As of `Writer.valuesOf`. */
+  valuesOf(column: string): Promise<readonly string[] | null>;
   liveRows(): Promise<number>;
   seenKeys(keys: readonly Value[], rows: number): Promise<void>;
   markDeleted(ceiling: number): Promise<number>;
@@ -82,6 +84,7 @@ export type LandingCall =
   | { readonly op: 'landed'; readonly connector: string; readonly stream: string }
   | { readonly op: 'open'; readonly request: WriterRequest }
   | { readonly op: 'commit'; readonly batch: Batch }
+  | { readonly op: 'valuesOf'; readonly column: string }
   | { readonly op: 'liveRows' }
   | { readonly op: 'seenKeys'; readonly keys: readonly Value[]; readonly rows: number }
   | { readonly op: 'markDeleted'; readonly ceiling: number }
@@ -227,6 +230,7 @@ function createWriter(opened: OpenedWriter, call: <T>(message: LandingCall) => P
       );
     },
     drain: () => until(() => batches === 0),
+    valuesOf: (column) => call<readonly string[] | null>({ op: 'valuesOf', column }),
     liveRows: () => call<number>({ op: 'liveRows' }),
     seenKeys: (keys, rows) => call<void>({ op: 'seenKeys', keys, rows }),
     markDeleted: (ceiling) => call<number>({ op: 'markDeleted', ceiling }),

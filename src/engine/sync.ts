@@ -68,8 +68,11 @@ export async function syncStream(
     progress.begin(writer);
     // Of a stream that grows, the source goes on from the columns that have landed.
     const landed = stream.columnsGrow === true ? { ...stream, columns: writer.columns } : stream;
+    const from = writer.cursor;
+    const parents =
+      from === null || stream.parentColumn === undefined ? null : await writer.valuesOf(stream.parentColumn);
     await using reading = await progress.stage('connect', () =>
-      tools.source.read(landed, writer?.cursor ?? null, signal),
+      tools.source.read(landed, from, signal, parents),
     );
     progress.set({ guard: reading.guard });
     progress.warn(reading.warnings);

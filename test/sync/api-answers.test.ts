@@ -23,6 +23,14 @@ let count = 0;
 beforeAll(async () => {
   api = await serve((request, response) => {
     if (request.url?.startsWith('/filtered')) return answerSlice(request, response);
+    const since = queryOf(request).get('since');
+    const asked = pages[new URL(request.url ?? '', 'http://x').pathname];
+    if (since !== null && Array.isArray(asked))
+      return answer(
+        response,
+        200,
+        asked.filter(({ at }) => at >= since),
+      );
     answer(response, 200, pages[new URL(request.url ?? '', 'http://x').pathname] ?? []);
   });
   millrace = await startMillrace({
@@ -217,4 +225,54 @@ test('rows at the boundary of an append are here once, also when one answer lack
     expect(await sync()).toMatchObject({ status: 'succeeded' });
   }
   expect(ids()).toEqual([0, 1, 2, 3, 4, 5, 6]);
+});
+
+describe.each([
+  ['merge', 'asked for newer records', { cursor_param: 'since', cursor_format: 'iso' }],
+  ['append', 'asked for newer records', { cursor_param: 'since', cursor_format: 'iso' }],
+  ['merge', 'which sends all', {}],
+  ['append', 'which sends all', {}],
+] as const)('children by %s of an API that is %s', (mode, _, asks) => {
+  const at = (year: number): string => `${year}-01-01T00:00:00Z`;
+  const streamOf = (name: string): Partial<Stream> => ({
+    path: `/of-${name}/{id}`,
+    mode,
+    cursor: 'at',
+    primary_key: ['parents_id', 'id'],
+    rest: { parent: { stream: 'parents', field: 'id', param: 'id' }, ...asks },
+  });
+
+  test('of a parent that is new, all are read; of one that was there, what is newer', async () => {
+    const name = `n${count + 1}`;
+    pages[`/parents-${name}`] = [{ id: 1 }, { id: 3 }];
+    pages[`/of-${name}/1`] = [
+      { id: 10, at: at(2023) },
+      { id: 11, at: at(2024) },
+    ];
+    pages[`/of-${name}/2`] = [
+      { id: 20, at: at(2020) },
+      { id: 21, at: at(2024) },
+    ];
+    const { sync, ids } = await start(streamOf(name), [], [{ name: 'parents', path: `/parents-${name}` }]);
+    await sync();
+    expect(ids()).toEqual([10, 11]);
+    const before = api.requests.length;
+    pages[`/parents-${name}`] = [{ id: 1 }, { id: 2 }, { id: 3 }];
+    // One that had no child yet has an old one now.
+    pages[`/of-${name}/3`] = [{ id: 30, at: at(2019) }];
+    pages[`/of-${name}/1`] = [
+      { id: 10, at: at(2023) },
+      { id: 11, at: at(2024) },
+      { id: 12, at: at(2025) },
+    ];
+    expect(await sync()).toMatchObject({ status: 'succeeded' });
+    expect(ids()).toEqual([10, 11, 12, 20, 21, 30]);
+    expect(await sync()).toMatchObject({ status: 'succeeded' });
+    expect(ids()).toEqual([10, 11, 12, 20, 21, 30]);
+    if ('cursor_param' in asks) {
+      const asked = api.requests.slice(before).filter((request) => request.includes(`/of-${name}/`));
+      expect(asked.filter((request) => request.includes('/1?since='))).toHaveLength(2);
+      expect(asked.filter((request) => /\/2$/.test(request))).toHaveLength(1);
+    }
+  });
 });

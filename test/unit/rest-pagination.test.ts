@@ -44,7 +44,15 @@ function pageOf({ ids, envelope = {}, headers = {}, skipped = false, status = 20
 function stored(position: PagePosition, former: boolean): PagePosition {
   const { read: _, ...known } = { read: null, ...position };
   const at = former ? (known as PagePosition) : position;
-  const run = { paged: '', until: 0, seen: nothingSeen, window: null, at: at as never, parent: null };
+  const run = {
+    paged: '',
+    until: 0,
+    seen: nothingSeen,
+    window: null,
+    at: at as never,
+    parent: null,
+    fresh: [],
+  };
   const written = writePosition({ of: 'x', mark: null, high: null, run });
   return usablePosition({ name: 'things' } as ResolvedStream, 'x', written).position?.run?.at as PagePosition;
 }

@@ -1,7 +1,7 @@
 /** What resolving a stream of an API chooses: its key and its cursor, by what a look at its first page showed. */
 
 import { MillraceError } from '../../core/errors.ts';
-import type { Stream } from '../../core/model.ts';
+import type { ResolvedStream, Stream } from '../../core/model.ts';
 import type { Column, Value } from '../../core/types.ts';
 import { type CandidateColumn, candidateScore } from '../sql/candidates.ts';
 import { type ChoiceShape, checkLookback, findColumn, notOrderable, perhaps } from '../sql/choices.ts';
@@ -182,4 +182,18 @@ function kindOf({ type }: RestColumn, plan: StreamPlan): 'time' | 'number' | 'ot
 
 function listed(columns: readonly RestColumn[]): string {
   return columns.map(({ name }) => plain(name, 63)).join(', ');
+}
+
+/** The fields to land: those asked for, and those without which rows are not found again. */
+export function wantedOf({
+  declared,
+  primaryKey,
+  cursor,
+}: ResolvedStream): ((name: string) => boolean) | undefined {
+  const { include, exclude } = declared.columns ?? {};
+  if (include === undefined && exclude === undefined) return undefined;
+  const needed = new Set([...primaryKey, ...(cursor === null ? [] : [cursor])]);
+  const included = include === undefined ? null : new Set(include);
+  const excluded = new Set(exclude);
+  return (name) => needed.has(name) || ((included === null || included.has(name)) && !excluded.has(name));
 }

@@ -2,6 +2,7 @@ import type { ResolvedStream } from '../../core/model.ts';
 import { shownLookback } from '../sql/lookback.ts';
 import type { MarkKind } from './marks.ts';
 import type { StreamPlan } from './plan.ts';
+import { keepsRecords } from './records.ts';
 
 /** Which protection against changes that come late, or move between pages, is in force: for the run's result. */
 export function guardText(stream: ResolvedStream, plan: StreamPlan, kind: MarkKind | null): string {
@@ -24,12 +25,9 @@ export function guardText(stream: ResolvedStream, plan: StreamPlan, kind: MarkKi
  * Whether rows that move between pages while they are read can be missed, and nobody would see it: numbered pages cannot
  * begin a row early, and rows without a key are not known again.
  */
-export function canMissMoved(
-  { primaryKey }: Pick<ResolvedStream, 'primaryKey'>,
-  { pagination, explode }: StreamPlan,
-): boolean {
-  if (pagination.type === 'page') return true;
-  return pagination.type === 'offset' && (primaryKey.length === 0 || explode !== null);
+export function canMissMoved({ primaryKey }: Pick<ResolvedStream, 'primaryKey'>, plan: StreamPlan): boolean {
+  if (plan.pagination.type === 'page') return true;
+  return plan.pagination.type === 'offset' && (primaryKey.length === 0 || !keepsRecords(plan));
 }
 
 function pagesGuard(stream: ResolvedStream, plan: StreamPlan): string {

@@ -20,7 +20,7 @@ export interface Place {
 }
 
 export type ReadEvent =
-  | Extract<ListEvent, { readonly kind: 'records' }>
+  | (Extract<ListEvent, { readonly kind: 'records' }> & { readonly parent?: string })
   /** What was read so far is behind this place. */
   | { readonly kind: 'place'; readonly place: Place }
   /** A list has ended. */
@@ -28,7 +28,8 @@ export type ReadEvent =
 
 export interface ListsContext {
   readonly list: Omit<ListContext, 'asked' | 'parentValue'>;
-  readonly bounds: Readonly<Record<string, string>>;
+  /** What a list is asked for, by its parent's value. */
+  readonly boundsOf: (parent: string | null) => Readonly<Record<string, string>>;
   /** The plan of the parent stream, when there is one. */
   readonly parentPlan: StreamPlan | null;
   readonly concurrency: number;
@@ -47,7 +48,7 @@ async function* readOne(context: ListsContext, from: Place | null): AsyncGenerat
   const at = from?.at ?? null;
   const { looked, opened, notice } = context;
   const { list, first } = await ready(
-    { ...context.list, asked: { bounds: context.bounds, parent: null }, parentValue: null },
+    { ...context.list, asked: { bounds: context.boundsOf(null), parent: null }, parentValue: null },
     { ahead: undefined, at, known: { plan: context.list.plan, seen: null } },
   );
   const start = { newPager: () => pagerFor(list), from: at, first, looked, opened, notice };
@@ -188,7 +189,7 @@ async function* readChild(
   const { opened, notice } = context;
   const start = { newPager: () => pagerFor(list), from: at, first, opened, notice };
   for await (const event of restartable(list, start)) {
-    if (event.kind === 'records') yield event;
+    if (event.kind === 'records') yield { ...event, parent: parent.text };
     else
       yield {
         kind: 'place',
@@ -213,7 +214,7 @@ function askAhead(
   const list: ListContext = {
     ...context.list,
     plan: firstPagePlan(plan),
-    asked: { bounds: context.bounds, parent: parent.text },
+    asked: { bounds: context.boundsOf(parent.text), parent: parent.text },
     parentValue: parent.value,
   };
   const stop = new AbortController();

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { MillraceError } from '../../core/errors.ts';
 import type { Cursor, ResolvedStream } from '../../core/model.ts';
+import type { PagePosition } from './pagination/pager.ts';
 
 // Positions of earlier versions do not say what page led there.
 const led = {
@@ -48,6 +49,8 @@ const run = z.object({
       now: z.string().nullable().default(null),
     })
     .nullable(),
+  /** Parents whose lists this reading began and that had no row before: they are read from their beginning to the end. */
+  fresh: z.array(z.string()).default([]),
 });
 
 /**
@@ -114,4 +117,9 @@ export function usablePosition(
     default:
       return { position: null, warnings: [] };
   }
+}
+
+/** The page of a place as it is stored. */
+export function asPlain(at: PagePosition): Run['at'] {
+  return at.at === 'offset' ? { ...at, tail: [...at.tail] } : at;
 }

@@ -4,6 +4,7 @@ import type { Value } from '../../core/types.ts';
 import type { Agreement, Reading } from '../connector.ts';
 import { plain } from '../sql/names.ts';
 import { boundParams, kindOfText, startAs, startMark } from './bounds.ts';
+import { wantedOf } from './choose.ts';
 import { guardText } from './guard.ts';
 import { endPage, nothingSeen, type SeenMarks, seeMark, settledMark } from './high-mark.ts';
 import { createRowMaker, type RowMaker } from './infer.ts';
@@ -21,7 +22,7 @@ import {
   markOf,
 } from './marks.ts';
 import type { StreamPlan } from './plan.ts';
-import { type Run, usablePosition, writePosition } from './position.ts';
+import { asPlain, type Run, usablePosition, writePosition } from './position.ts';
 import { createRepeats } from './repeats.ts';
 import type { RestContext } from './sample.ts';
 import { type Window, windowsOf } from './windows.ts';
@@ -36,6 +37,8 @@ export interface ReadOptions {
   /** What the look took just now, when it is still here. */
   readonly looked: LookedPage | null;
   readonly from: Cursor | null;
+  /** The parents that have rows here, as they are sent; null: none is told from another. */
+  readonly parents: ReadonlySet<string> | null;
   readonly signal: AbortSignal;
 }
 
@@ -71,6 +74,8 @@ class RestReading implements Reading {
   /** Whether the next batch has to say what its columns are. */
   #columnsDue: boolean;
   #older = 0;
+  /** Parents that had no row here when the reading began: what is older than the mark is new of them. */
+  readonly #fresh: Set<string>;
   /** Some record has come. */
   #met = false;
 
@@ -87,6 +92,7 @@ class RestReading implements Reading {
     this.#run = usable?.run?.paged === this.#paged ? usable.run : null;
     this.resumed = this.#run !== null;
     this.#until = this.#run?.until ?? Date.now();
+    this.#fresh = new Set(this.#run?.fresh ?? []);
     this.#seen = this.#run?.seen ?? nothingSeen;
     this.#highBefore = usable?.high ?? null;
     // The first row that comes is the last one once more: it shares its value with none but itself.
@@ -189,7 +195,9 @@ class RestReading implements Reading {
     const made = this.#maker.rows(event.records, event.textual);
     this.#met ||= made.rows > 0;
     if (this.#maker.takeChanged()) this.#columnsDue = true;
-    const { values, rows } = this.#keepNewer(made.values, made.rows, window);
+    const isFresh = event.parent !== undefined && this.#fresh.has(event.parent);
+    const lower = isFresh ? startMark(this.#options.plan) : window.lower;
+    const { values, rows } = this.#keepNewer(made.values, made.rows, { ...window, lower, isFresh });
     const columns = this.#columnsDue ? this.#maker.columns : null;
     this.#columnsDue = false;
     return {
@@ -207,7 +215,7 @@ class RestReading implements Reading {
   #keepNewer(
     values: Value[],
     rows: number,
-    { lower, again }: Window,
+    { lower, again, isFresh }: Window & { readonly isFresh: boolean },
   ): { readonly values: Value[]; readonly rows: number } {
     const { stream, plan } = this.#options;
     const place =
@@ -216,7 +224,7 @@ class RestReading implements Reading {
     const repeated = this.#repeated(again, kind);
     if (kind === null && repeated === null) return { values, rows };
     const width = this.#maker.columns.length;
-    const floor = plan.cursorParam === null && kind !== null ? this.#floor(lower, kind) : null;
+    const floor = plan.cursorParam === null && kind !== null ? this.#floor(lower, kind, isFresh) : null;
     let kept = 0;
     for (let row = 0; row < rows; row++) {
       const mark = kind === null ? null : markOf(values[row * width + place] ?? null);
@@ -249,8 +257,8 @@ class RestReading implements Reading {
   }
 
   /** What is older was there before; or comes before the declared beginning, which is no value of the column. */
-  #floor(lower: Mark | null, kind: MarkKind): Mark | null {
-    if (lower === null || this.#mark !== null) return lower;
+  #floor(lower: Mark | null, kind: MarkKind, isFresh: boolean): Mark | null {
+    if (lower === null || (this.#mark !== null && !isFresh)) return lower;
     return startAs(lower, kind, { format: this.#options.plan.cursorFormat, zoned: this.#zoned() });
   }
 
@@ -281,9 +289,15 @@ class RestReading implements Reading {
       stream.cursor === null && plan.cursorStart === null
         ? {}
         : boundParams(plan, { from: window.lower ?? startMark(plan), to, kind: window.lowerKind });
+    const boundsOf = (parent: string | null): Readonly<Record<string, string>> => {
+      const { parents } = this.#options;
+      if (parent === null || parents === null || this.#mark === null) return bounds;
+      if (!parents.has(parent)) this.#fresh.add(parent);
+      return this.#fresh.has(parent) ? boundParams(plan, { from: startMark(plan), to }) : bounds;
+    };
     return {
       list: { settings: context.settings, client: context.client, plan, key: stream.primaryKey, signal },
-      bounds,
+      boundsOf,
       parentPlan,
       looked,
       concurrency: Math.min(plan.parent?.concurrency ?? 2, context.settings.rateLimit.concurrency),
@@ -304,6 +318,7 @@ class RestReading implements Reading {
       window: window.from,
       at: asPlain(place.at),
       parent: place.parent === null ? null : { ...place.parent, page: asPlain(place.parent.page) },
+      fresh: [...this.#fresh],
     };
     return writePosition({ of: this.#of, mark, high: this.#highBefore, run });
   }
@@ -378,18 +393,4 @@ class RestReading implements Reading {
     const { cursor } = this.#options.stream;
     return this.#maker.columns.find(({ name }) => name === cursor)?.type !== 'timestamp';
   }
-}
-
-/** The fields to land: those asked for, and those without which rows are not found again. */
-function wantedOf({ declared, primaryKey, cursor }: ResolvedStream): ((name: string) => boolean) | undefined {
-  const { include, exclude } = declared.columns ?? {};
-  if (include === undefined && exclude === undefined) return undefined;
-  const needed = new Set([...primaryKey, ...(cursor === null ? [] : [cursor])]);
-  const included = include === undefined ? null : new Set(include);
-  const excluded = new Set(exclude);
-  return (name) => needed.has(name) || ((included === null || included.has(name)) && !excluded.has(name));
-}
-
-function asPlain(at: Place['at']): Run['at'] {
-  return at.at === 'offset' ? { ...at, tail: [...at.tail] } : at;
 }

@@ -60,6 +60,10 @@ function resolveOver(stream: Stream, sample: PageSample): ResolvedStream {
     cursor: usedCursor?.name ?? null,
     detectDeletes: false,
     columnsGrow: true,
+    // Windows of time begin at the mark for all lists.
+    ...(plan.parent !== null && usedCursor !== null && plan.windowMs === null
+      ? { parentColumn: plan.parent.column }
+      : {}),
     notes,
   };
 }

@@ -84,7 +84,12 @@ class RestSource implements Source {
     return known === undefined ? [] : previewRemarks(known);
   }
 
-  async read(stream: ResolvedStream, from: Cursor | null, signal: AbortSignal): Promise<Reading> {
+  async read(
+    stream: ResolvedStream,
+    from: Cursor | null,
+    signal: AbortSignal,
+    parents: readonly string[] | null = null,
+  ): Promise<Reading> {
     const { plan } = await this.#known(stream, signal);
     const parentPlan = await this.#parentPlan(plan, signal);
     const looked = this.#looked?.of === keyOf(stream.declared) ? this.#looked.page : null;
@@ -96,6 +101,7 @@ class RestSource implements Source {
       parentPlan,
       looked,
       from,
+      parents: parents === null ? null : new Set(parents),
       signal,
     });
   }

@@ -6,7 +6,7 @@ import { createDeletions } from './deletions.ts';
 import { type Database, guarded, transaction } from './driver.ts';
 import { createFence } from './fence.ts';
 import { createInserter } from './insert.ts';
-import { buildName, type Layout } from './layout.ts';
+import { buildName, type Layout, quote } from './layout.ts';
 import { assertFree, columnsOf, keyOf, type Opened, openStream } from './open-stream.ts';
 import { createOverlap, type Overlap } from './overlap.ts';
 import { createRejects } from './rejects.ts';
@@ -194,6 +194,7 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       return hasRejects;
     },
     commit: async (batch) => commit(batch),
+    valuesOf: async (column) => guarded(file, () => valuesOf(db, { table: target, layout, column })),
     liveRows: async () => guarded(file, () => rows - (building ? 0 : deletions.marked())),
     async seenKeys(keys, rowCount) {
       guarded(file, () => deletions.see(keys, rowCount));
@@ -212,6 +213,20 @@ export function openWriter(parts: WriterParts, request: WriterRequest): Writer {
       guarded(file, () => deletions.forget());
     },
   };
+}
+
+function valuesOf(
+  db: Database,
+  { table, layout, column }: { readonly table: string; readonly layout: Layout; readonly column: string },
+): readonly string[] | null {
+  const landed = layout.columns.find(({ name, dropped }) => name === column && !dropped);
+  // Times are written in one form here, whatever their text was.
+  if (landed === undefined || (landed.type !== 'integer' && landed.type !== 'text')) return null;
+  const name = quote(landed.landedAs);
+  const rows = db
+    .prepare(`SELECT DISTINCT CAST(${name} AS TEXT) AS value FROM ${quote(table)} WHERE ${name} IS NOT NULL`)
+    .all() as { readonly value: string }[];
+  return rows.map(({ value }) => value);
 }
 
 function prepare(db: Database, building: boolean) {
