@@ -276,3 +276,24 @@ describe.each([
     }
   });
 });
+
+test('records that are declared where none are, beside a list that has them, are said', async () => {
+  const { connector, path, sync, ids } = await start(
+    { rest: { records: 'dat' } },
+    { data: many(3), total: 3 },
+  );
+  expect((await sync()).streams[0]).toMatchObject({
+    status: 'failed',
+    error: { code: 'response_invalid', hint: expect.stringContaining('"data"') },
+  });
+  await millrace.must('update_connector', {
+    connector,
+    streams: [{ name: 'a', path, rest: { records: 'data' } }],
+  });
+  expect(await sync()).toMatchObject({ status: 'succeeded' });
+  expect(ids()).toEqual([0, 1, 2]);
+  // A list that is left out while there is nothing is an empty one.
+  pages[path] = { total: 0, facets: [{ name: 'x' }] };
+  expect(await sync()).toMatchObject({ status: 'succeeded' });
+  expect(ids()).toEqual([]);
+});

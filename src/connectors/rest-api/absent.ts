@@ -5,7 +5,7 @@ import { plain } from '../sql/names.ts';
 import { isAround } from './hidden-lists.ts';
 import { atPath, leadingPath, truthy } from './jmespath.ts';
 import type { StreamPlan } from './plan.ts';
-import { jmesPathOf } from './records-found.ts';
+import { jmesPathOf, namedLists } from './records-found.ts';
 
 /** What is known of a page that brought no record. */
 export interface WithoutRecords {
@@ -44,9 +44,11 @@ export function refuseAbsent({ records }: StreamPlan, { found, envelope, clean }
   const strict = found || value === null;
   const outside = toldIn(fields, strict);
   const told = outside.length > 0 ? outside : toldIn(beside, strict);
+  const lists = found ? [] : namedLists(envelope);
   if (told.length === 0) {
-    // An empty list that is left out leaves the place where it stood.
-    if (found || value === null || (records !== null && fields.length > 0 && isObject(around))) return;
+    // An empty list that is left out leaves the place where it stood; a list of another name does not come for it.
+    const isLeftOut = records !== null && fields.length > 0 && isObject(around) && lists.length === 0;
+    if (found || value === null || isLeftOut) return;
   }
   const what =
     records === null
@@ -57,7 +59,7 @@ export function refuseAbsent({ records }: StreamPlan, { found, envelope, clean }
   throw new MillraceError('response_invalid', `${what}${told.length === 0 ? names : wordsOf(told, clean)}.`, {
     hint:
       told.length === 0
-        ? 'Correct rest.records; preview_stream shows what was found.'
+        ? `Correct rest.records${lists.length === 0 ? '' : `: the page has ${lists.map((path) => `"${plain(path, 60)}"`).join(', ')}`}; preview_stream shows what was found.`
         : reported(whenFor(told, outside.length > 0 ? [] : place.slice(0, -1))),
   });
 }

@@ -88,6 +88,17 @@ function hiddenList(page: Readonly<Record<string, unknown>>, format: 'json' | 'x
   return unclear(`"${path}" is null, and what stands beside it may be one record`, [path]);
 }
 
+/** Where a page has records in a list whose name says that it holds them, whatever was declared; as JMESPath. */
+export function namedLists(page: unknown): readonly string[] {
+  if (!isObject(page)) return [];
+  return listsIn(page, [], 0)
+    .filter((path) => {
+      const list = path.reduce<unknown>((value, key) => (isObject(value) ? value[key] : undefined), page);
+      return isListName(path.at(-1) ?? '') && Array.isArray(list) && list.length > 0;
+    })
+    .map(jmesPathOf);
+}
+
 /** A path of keys in JMESPath; what is no plain identifier is quoted. */
 export function jmesPathOf(keys: readonly string[]): string {
   return keys.map((key) => (/^[A-Za-z_]\w*$/.test(key) ? key : JSON.stringify(key))).join('.');
