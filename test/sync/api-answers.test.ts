@@ -297,3 +297,14 @@ test('records that are declared where none are, beside a list that has them, are
   expect(await sync()).toMatchObject({ status: 'succeeded' });
   expect(ids()).toEqual([]);
 });
+
+test('times finer than a microsecond are read in the order of time, and kept as they came', async () => {
+  const at = (text: string, id: number) => ({ id, at: text });
+  const first = [at('2024-01-01T00:00:00.1234567Z', 1), at('2024-01-03T00:00:00Z', 2)];
+  const { path, sync, ids } = await start({ cursor: 'at', primary_key: ['id'] }, first);
+  await sync();
+  await sync();
+  pages[path] = [...first, at('2024-01-03T00:00:00.7654321Z', 3), at('2024-01-03T02:30:00.7654321+02:00', 4)];
+  expect(await sync()).toMatchObject({ status: 'succeeded' });
+  expect(ids()).toEqual([1, 2, 3, 4]);
+});

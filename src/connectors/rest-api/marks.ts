@@ -40,7 +40,8 @@ export function markOf(value: Value): Mark | null {
 
 /** Negative when the first comes before the second. */
 export function compareMarks(one: Mark, other: Mark, kind: MarkKind): number {
-  if (kind !== 'number') return one < other ? -1 : one > other ? 1 : 0;
+  if (kind === 'text') return compareMoments(one, other) ?? compareTexts(one, other);
+  if (kind !== 'number') return compareTexts(one, other);
   const [a, b] = [Number(one), Number(other)];
   // Doubles of long integers can be the same where the integers are not.
   if (a !== b && !(Number.isNaN(a) || Number.isNaN(b))) return a - b;
@@ -48,6 +49,30 @@ export function compareMarks(one: Mark, other: Mark, kind: MarkKind): number {
   if (!whole.test(one) || !whole.test(other)) return 0;
   const [x, y] = [BigInt(one), BigInt(other)];
   return x < y ? -1 : x > y ? 1 : 0;
+}
+
+function compareTexts(one: string, other: string): number {
+  return one < other ? -1 : one > other ? 1 : 0;
+}
+
+/** Times that are kept as texts, because they are finer than a microsecond, in the order of time; null for other texts. */
+function compareMoments(one: string, other: string): number | null {
+  const [a, b] = [momentOf(one), momentOf(other)];
+  if (a === null || b === null) return null;
+  const digits = Math.max(a.fraction.length, b.fraction.length);
+  return a.ms - b.ms || compareTexts(a.fraction.padEnd(digits, '0'), b.fraction.padEnd(digits, '0'));
+}
+
+const momentText = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|([+-])(\d\d):?(\d\d))?$/;
+
+/** The whole seconds of a time in milliseconds, and the digits behind them. */
+function momentOf(text: string): { readonly ms: number; readonly fraction: string } | null {
+  const match = momentText.exec(text);
+  if (match === null) return null;
+  const [, day, time, fraction = '', sign, hours = '0', minutes = '0'] = match;
+  const offset = (sign === '-' ? -1 : 1) * (Number(hours) * 60 + Number(minutes)) * 60_000;
+  const ms = Date.parse(`${day}T${time}Z`) - offset;
+  return Number.isNaN(ms) ? null : { ms, fraction };
 }
 
 /** Milliseconds of a time mark, and of a number that counts seconds or milliseconds; null for others, NaN for no time. */
