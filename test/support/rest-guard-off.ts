@@ -15,7 +15,7 @@ const PROTECTIONS: Readonly<
   },
   '?overlap': {
     file: '/connectors/rest-api/lists.ts',
-    on: 'keyed: key.length > 0 && plan.explode === null,',
+    on: 'keyed: key.length > 0 && keepsRecords(plan),',
     off: 'keyed: false,',
   },
 };
