@@ -71,6 +71,11 @@ export async function syncStream(
     const from = writer.cursor;
     const parents =
       from === null || stream.parentColumn === undefined ? null : await writer.valuesOf(stream.parentColumn);
+    if (from !== null && stream.parentColumn !== undefined && parents === null)
+      progress.warn([
+        `Which parents are new cannot be told by "${stream.parentColumn}", which holds no plain numbers or texts here: of one that came later, ` +
+          'rows that are older than the mark come with full_refresh: true only.',
+      ]);
     await using reading = await progress.stage('connect', () =>
       tools.source.read(landed, from, signal, parents),
     );

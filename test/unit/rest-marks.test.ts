@@ -29,3 +29,10 @@ it('law: times finer than a microsecond are in the order of time, however they a
     { numRuns: 2_000 },
   );
 });
+
+it('times are compared with whatever way of writing an offset, and without seconds', () => {
+  expect(compareMarks('2024-01-03T10:00:00.1234567+02', '2024-01-03T09:00:00.7654321Z', 'text')).toBeLessThan(
+    0,
+  );
+  expect(compareMarks('2024-01-03 10:00+0200', '2024-01-03T08:00:00.0000001Z', 'text')).toBeLessThan(0);
+});

@@ -24,7 +24,7 @@ export type ReadEvent =
   /** What was read so far is behind this place. */
   | { readonly kind: 'place'; readonly place: Place }
   /** A list has ended. */
-  | { readonly kind: 'list' };
+  | { readonly kind: 'list'; readonly parent?: string };
 
 export interface ListsContext {
   readonly list: Omit<ListContext, 'asked' | 'parentValue'>;
@@ -199,7 +199,7 @@ async function* readChild(
             : { at: event.next, parent: parent.here },
       };
   }
-  yield { kind: 'list' };
+  yield { kind: 'list', parent: parent.text };
 }
 
 /**

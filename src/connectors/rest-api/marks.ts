@@ -63,15 +63,16 @@ function compareMoments(one: string, other: string): number | null {
   return a.ms - b.ms || compareTexts(a.fraction.padEnd(digits, '0'), b.fraction.padEnd(digits, '0'));
 }
 
-const momentText = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|([+-])(\d\d):?(\d\d))?$/;
+const momentText =
+  /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?(?:Z|([+-])(\d\d)(?::?(\d\d))?)?$/;
 
 /** The whole seconds of a time in milliseconds, and the digits behind them. */
 function momentOf(text: string): { readonly ms: number; readonly fraction: string } | null {
   const match = momentText.exec(text);
   if (match === null) return null;
-  const [, day, time, fraction = '', sign, hours = '0', minutes = '0'] = match;
+  const [, day, time, second = '00', fraction = '', sign, hours = '0', minutes = '0'] = match;
   const offset = (sign === '-' ? -1 : 1) * (Number(hours) * 60 + Number(minutes)) * 60_000;
-  const ms = Date.parse(`${day}T${time}Z`) - offset;
+  const ms = Date.parse(`${day}T${time}:${second}Z`) - offset;
   return Number.isNaN(ms) ? null : { ms, fraction };
 }
 

@@ -49,7 +49,7 @@ const run = z.object({
       now: z.string().nullable().default(null),
     })
     .nullable(),
-  /** Parents whose lists this reading began and that had no row before: they are read from their beginning to the end. */
+  /** Parents that had no row before and whose lists are begun and not ended: they are read from their beginning to the end. */
   fresh: z.array(z.string()).default([]),
 });
 

@@ -174,8 +174,10 @@ class RestReading implements Reading {
         if (held !== null) yield { ...held, cursor: this.#cursor(window, place) };
         held = this.#batch(event, window);
         silent = 0;
-      } else if (event.kind === 'list') silent += 1;
-      else {
+      } else if (event.kind === 'list') {
+        silent += 1;
+        if (event.parent !== undefined) this.#fresh.delete(event.parent);
+      } else {
         place = event.place;
         const kind = this.#kind();
         if (kind !== null) this.#seen = endPage(this.#seen, kind, this.#highBefore);

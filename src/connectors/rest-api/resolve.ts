@@ -46,6 +46,10 @@ function resolveOver(stream: Stream, sample: PageSample): ResolvedStream {
   const columns = shape.columns.length === 0 ? [] : chooseColumns({ stream, shape, find }, needed, notes);
   const usedKey = mode !== 'append' && key.every((column) => columns.includes(column)) ? key : [];
   if (usedCursor?.type === 'text') notes.push(sortsBehind(usedCursor));
+  if (plan.parent !== null && usedCursor !== null && plan.windowMs !== null)
+    notes.push(
+      'With `window`, the list of a parent that comes later is read from the mark on: its older rows come with a full_refresh.',
+    );
   return {
     name: stream.name,
     declared: stream,

@@ -10,7 +10,7 @@ import { rowHasher } from './row-hash.ts';
  * Rows without a key that may be read again. A closed bound reads the rows at the boundary twice; each is recognised by
  * a hash of its values, as a multiset, because two equal rows are two rows. Kept as rows in `_millrace_overlap`, so that
  * a million ties take no memory: part 0 is what earlier reads remembered and has not come by yet, part 1 what this one
- * remembers, 2 the same for a table that is being built. A recognised row that may come again moves from 0 to 1, so that
+ * remembers, 2 the same for a table that is being built, 3 what the last complete reading did not meet. A recognised row that may come again moves from 0 or 3 to 1, so that
  * every landed row that can still come is in exactly one of them, also after a crash, until the source says that nothing
  * of it can (`reset`). Happens in the batch's transaction. A column that is new, and holds NULL, changes no hash; of other
  * changes of columns changed-rows.ts takes care.
