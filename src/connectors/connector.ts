@@ -124,7 +124,10 @@ export interface Source extends AsyncDisposable {
    * in place as reading them would; the answer is why it must not land, or null. Absent: nothing to judge. Pure.
    */
   judge?(columns: readonly Column[]): (values: Value[]) => string | null;
-  /** Begins to read from a position; null means from the beginning. */
+  /**
+   * Begins to read from a position; null means from the beginning. `parents`: the values of `parentColumn` that have rows
+   * here, as text; null where they are not known, or do not matter.
+   */
   read(
     stream: ResolvedStream,
     from: Cursor | null,

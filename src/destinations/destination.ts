@@ -3,7 +3,7 @@ import type { Column, Value } from '../core/types.ts';
 
 /** Where rows land and cursors are kept. One handle belongs to one thread. */
 export interface Destination extends AsyncDisposable {
-  /** As what a stream has landed; null when it has not. */
+  /** What there is of a stream; null when it has not landed. */
   landed(connector: string, stream: string): Promise<Landed | null>;
   /**
    * Opens a stream for writing under an epoch. Creates the table or brings it up to the stream's columns (added
@@ -18,6 +18,7 @@ export interface Destination extends AsyncDisposable {
   replayer(request: ReplayRequest): Promise<Replayer>;
 }
 
+/** As what a stream has landed. */
 export interface Landed {
   /** As of `WriterRequest`. */
   readonly definition: string;

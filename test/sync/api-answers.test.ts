@@ -204,6 +204,8 @@ describe.each(Object.entries(paginations))('pages by %s are judged as they came'
     ['items[?ok].{id: id, twice: id}', '/filtered', undefined],
     ['items[?ok] | [0:100]', '/filtered', ['id']],
     ['[?ok]', '/filtered-bare', undefined],
+    ['sort_by(items, &id)[?ok]', '/filtered', undefined],
+    ['reverse(reverse(items))[?ok]', '/filtered', ['id']],
     ['items[?id > `1000`]', '/filtered', undefined],
   ])('before records are filtered: %s from %s by %s', async (records, path, primary_key) => {
     const { sync, ids } = await start(
@@ -308,4 +310,13 @@ test('times finer than a microsecond are read in the order of time, and kept as 
   pages[path] = [...first, at('2024-01-03T00:00:00.7654321Z', 3), at('2024-01-03T02:30:00.7654321+02:00', 4)];
   expect(await sync()).toMatchObject({ status: 'succeeded' });
   expect(ids()).toEqual([1, 2, 3, 4]);
+});
+
+test('an expression that takes one record of a page reads on where a page has none for it', async () => {
+  const { sync, ids } = await start(
+    { path: '/filtered', rest: { records: 'items[?ok] | [0]', pagination: paginations.page } },
+    [],
+  );
+  expect(await sync()).toMatchObject({ status: 'succeeded' });
+  expect(ids()).toEqual([2, 11, 32]);
 });

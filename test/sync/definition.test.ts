@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Stream } from '../../src/core/model.ts';
 import {
   type MillraceProcess,
   startMillrace,
@@ -42,18 +43,19 @@ describe('a stream over a table named without its schema', () => {
   };
   const ids = (): unknown =>
     warehouse((db) => db.prepare('SELECT id FROM shop__orders ORDER BY id').pluck().all());
-  const register = (mode: string): Promise<unknown> =>
+  const register = (stream: Partial<Stream>): Promise<unknown> =>
     millrace.must('register_connector', {
       name: 'shop',
       type: 'postgresql',
       config: { ...database.config, schemas: ['old'] },
-      streams: [{ name: 'orders', table: 'orders', mode, cursor: 'at' }],
+      streams: [{ name: 'orders', ...stream }],
     });
+  const unqualified = { table: 'orders', cursor: 'at' } as const;
   const lookIn = (schema: string): Promise<unknown> =>
     millrace.must('update_connector', { connector: 'shop', config: { schemas: [schema] } });
 
   test('is read anew when `schemas` leads to another one', async () => {
-    await register('merge');
+    await register({ ...unqualified, mode: 'merge' });
     await syncToEnd(millrace, { connector: 'shop' });
     expect(ids()).toEqual([1, 2, 3, 4, 5]);
     await lookIn('new');
@@ -62,7 +64,7 @@ describe('a stream over a table named without its schema', () => {
   });
 
   test('is refused by an append then, and nothing is lost', async () => {
-    await register('append');
+    await register({ ...unqualified, mode: 'append' });
     await syncToEnd(millrace, { connector: 'shop' });
     await lookIn('new');
     expect((await syncToEnd(millrace, { connector: 'shop' })).streams[0]).toMatchObject({
@@ -77,7 +79,7 @@ describe('a stream over a table named without its schema', () => {
   });
 
   test('goes on where it was in a data folder that does not say which one it led to', async () => {
-    await register('append');
+    await register({ ...unqualified, mode: 'append' });
     await syncToEnd(millrace, { connector: 'shop' });
     const definition = (): string =>
       warehouse((db) => db.prepare('SELECT definition FROM _millrace_cursors').pluck().get() as string);
@@ -99,7 +101,7 @@ describe('a stream over a table named without its schema', () => {
   });
 
   test('that another tool has dropped from the file is left out, and read anew', async () => {
-    await register('merge');
+    await register({ ...unqualified, mode: 'merge' });
     await syncToEnd(millrace, { connector: 'shop' });
     warehouse((db) => db.exec('DROP TABLE shop__orders'));
     expect(await millrace.must('describe_data')).toMatchObject({ tables: [] });
@@ -112,12 +114,7 @@ describe('a stream over a table named without its schema', () => {
     await database.query(`
       CREATE TABLE old.named (name text PRIMARY KEY, at bigint NOT NULL);
       INSERT INTO old.named SELECT 'n' || n, n FROM generate_series(1, 5) n`);
-    await millrace.must('register_connector', {
-      name: 'shop',
-      type: 'postgresql',
-      config: database.config,
-      streams: [{ name: 'orders', table: 'old.named', cursor: 'at' }],
-    });
+    await register({ table: 'old.named', cursor: 'at' });
     await syncToEnd(millrace, { connector: 'shop' });
     await database.query('ALTER TABLE old.named ALTER name TYPE text[] USING ARRAY[name]');
     await syncToEnd(millrace, { connector: 'shop' });
@@ -133,12 +130,7 @@ describe('a stream over a table named without its schema', () => {
     await database.query(
       'CREATE TABLE old.kept AS SELECT n AS id FROM generate_series(1, 500) n; ALTER TABLE old.kept ADD PRIMARY KEY (id)',
     );
-    await millrace.must('register_connector', {
-      name: 'shop',
-      type: 'postgresql',
-      config: database.config,
-      streams: [{ name: 'orders', table: 'old.kept', mode: 'replace' }],
-    });
+    await register({ table: 'old.kept', mode: 'replace' });
     await syncToEnd(millrace, { connector: 'shop' });
     await database.query('ALTER TABLE old.kept DROP CONSTRAINT kept_pkey; DELETE FROM old.kept');
     expect((await syncToEnd(millrace, { connector: 'shop' })).streams[0]).toMatchObject({
@@ -149,7 +141,7 @@ describe('a stream over a table named without its schema', () => {
   });
 
   test('says that rows are missing also where deletions make up for them in the count', async () => {
-    await register('merge');
+    await register({ ...unqualified, mode: 'merge' });
     await syncToEnd(millrace, { connector: 'shop' });
     await database.query('DELETE FROM old.orders WHERE id IN (2, 3); INSERT INTO old.orders VALUES (6, 1)');
     const [stream] = (await syncToEnd(millrace, { connector: 'shop' })).streams;

@@ -79,7 +79,10 @@ function innermost(node: Node): Node | null {
   return inner ?? (projections.has(node.type) ? node : null);
 }
 
-/** What names, indexes and slices lead to; of a slice the list that it is cut out of. */
+/** Functions that give a list as long as their argument. */
+const sameLength: ReadonlySet<string> = new Set(['sort', 'sort_by', 'reverse', 'to_array']);
+
+/** What names, indexes and slices lead to; of a slice the list that it is cut out of, of a sorted list the list. */
 function atNode(data: unknown, node: Node): unknown {
   const [first, second] = node.children ?? [];
   switch (node.type) {
@@ -92,6 +95,8 @@ function atNode(data: unknown, node: Node): unknown {
       return Array.isArray(data) ? data.at(Number(node.value)) : undefined;
     case 'Slice':
       return data;
+    case 'Function':
+      return first !== undefined && sameLength.has(node.name ?? '') ? atNode(data, first) : undefined;
     case 'Subexpression':
     case 'IndexExpression':
     case 'Pipe':

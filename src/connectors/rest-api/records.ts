@@ -69,11 +69,12 @@ function picker({ records }: StreamPlan, inspect: Inspect): Pick {
     if (inspect(page)) return { records: [], found: true };
     const value = find === null ? atPath(page, path ?? []) : find(page);
     if (value === undefined) return { records: [], found: false };
+    const listed = list?.(page) ?? null;
     // Of more than a path, nothing is also what comes of a page that has no place for it.
-    if (value === null) return { records: [], found: path !== null };
-    if (Array.isArray(value)) return { records: value, found: true, listed: list?.(page) ?? null };
+    if (value === null) return { records: [], found: path !== null || listed !== null, listed };
+    if (Array.isArray(value)) return { records: value, found: true, listed };
     return typeof value === 'object' && !isRaw(value)
-      ? { records: [value], found: true }
+      ? { records: [value], found: true, listed }
       : { records: [], found: false };
   };
 }

@@ -124,7 +124,7 @@ export function createOverlap(
     return changed?.any === true && changed.take(row(), key);
   };
 
-  /** Parts 0 and 1 belong to the table that readers see, part 2 to the one that is built aside. */
+  /** Part 2 belongs to the table that is built aside, the others to the one that readers see. */
   const forgetAll = (of: number = part): void => {
     for (const one of of === built ? [built] : [earlier, missed, current]) forget.run(connector, stream, one);
     changed?.forget();
@@ -166,11 +166,11 @@ export function createOverlap(
         recount();
       }
       for (const key of keys.slice(from)) if (key !== null) remember.run(connector, stream, part, key);
+      if (known.every((one) => one === false))
+        return { values: batch.values, rows: batch.rows, again: [], changes };
       const again = known.flatMap((place, row) =>
         typeof place === 'boolean' ? [] : [{ place, values: rowAt(batch, row) }],
       );
-      if (known.every((one) => one === false))
-        return { values: batch.values, rows: batch.rows, again, changes };
       const values = batch.values.filter((_, at) => known[Math.floor(at / columns.length)] === false);
       return { values, rows: values.length / columns.length, again, changes };
     },
